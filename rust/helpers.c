@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * C functions that Rust can call, for macros and inline functions of the
+ * kernel.  One file a topic under helpers/.  bindgen reads this file, so a
+ * helper needs no declaration: latchfs_helper_foo() is bindings::foo().
+ */
+#include "bindings_helper.h"
+
+#include "helpers/mem.c"
