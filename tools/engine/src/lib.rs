@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Rings 0 and 1 of latchfs in userspace.
+//!
+//! The sources are those of the kernel module (`rust/format`, `rust/engine`); only `crate::sys`
+//! differs: here it is [`latchfs_host`]. mkfs, fsck, the inspector and all host tests use the file
+//! system through this crate.
+
+/// The facade, userspace implementation.
+pub mod sys {
+    pub use latchfs_host::*;
+}
+
+#[path = "../../../rust"]
+mod rings {
+    pub mod engine;
+    pub mod format;
+}
+
+pub use rings::engine;
+pub use rings::format;

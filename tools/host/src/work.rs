@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Background work: one `work_struct` on a WQ_MEM_RECLAIM workqueue of the mount.
+
+use crate::alloc::Arc;
+use crate::prim::{self, thread, Condvar};
+use crate::SysResult;
+
+/// Something that is done in the background.
+pub trait Work: Send + Sync + 'static {
+    /// One run, in process context. May sleep.
+    fn run(&self);
+}
+
+#[derive(Default)]
+struct State {
+    pending: bool,
+    running: bool,
+    stop: bool,
+}
+
+struct Shared {
+    state: prim::Mutex<State>,
+    changed: Condvar,
+}
+
+/// A piece of background work that can be kicked any number of times: kicks before a run starts
+/// are one run, a kick during a run makes another.
+///
+/// The item keeps a reference on its target until [`WorkItem::stop`] (or drop, which stops).
+pub struct WorkItem {
+    shared: std::sync::Arc<Shared>,
+    thread: prim::Mutex<Option<thread::JoinHandle<()>>>,
+}
+
+impl WorkItem {
+    /// An idle item for `target`; `name` is the workqueue's. May sleep.
+    pub fn new<W: Work>(name: &'static str, target: Arc<W>) -> SysResult<WorkItem> {
+        let shared = std::sync::Arc::new(Shared {
+            state: prim::Mutex::new(State::default()),
+            changed: Condvar::new(),
+        });
+        let s = shared.clone();
+        let t = thread::Builder::new()
+            .name(name.to_string())
+            .spawn(move || worker(&s, &*target))
+            .map_err(|_| crate::Errno::NOMEM)?;
+        Ok(WorkItem {
+            shared,
+            thread: prim::Mutex::new(Some(t)),
+        })
+    }
+
+    /// Asks for a run soon: `queue_work`. Never sleeps.
+    pub fn kick(&self) {
+        let mut s = prim::lock(&self.shared.state);
+        if !s.stop {
+            s.pending = true;
+            self.shared.changed.notify_all();
+        }
+    }
+
+    /// Waits until everything kicked before this call has been done: `flush_work`. May sleep.
+    pub fn flush(&self) {
+        crate::might_sleep();
+        let mut s = prim::lock(&self.shared.state);
+        while (s.pending || s.running) && !s.stop {
+            s = self
+                .shared
+                .changed
+                .wait(s)
+                .unwrap_or_else(|e| e.into_inner());
+        }
+    }
+
+    /// Waits for a running run, drops pending kicks and the target; later kicks do nothing:
+    /// `cancel_work_sync`. May sleep; must not be called from the work itself.
+    pub fn stop(&self) {
+        crate::might_sleep();
+        prim::lock(&self.shared.state).stop = true;
+        self.shared.changed.notify_all();
+        let t = prim::lock(&self.thread).take();
+        if let Some(t) = t {
+            let _ = t.join();
+        }
+    }
+}
+
+impl Drop for WorkItem {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn worker<W: Work>(shared: &Shared, target: &W) {
+    loop {
+        let mut s = prim::lock(&shared.state);
+        while !s.pending && !s.stop {
+            s = shared.changed.wait(s).unwrap_or_else(|e| e.into_inner());
+        }
+        if s.stop {
+            return;
+        }
+        s.pending = false;
+        s.running = true;
+        drop(s);
+        target.run();
+        prim::lock(&shared.state).running = false;
+        shared.changed.notify_all();
+    }
+}
