@@ -23,6 +23,7 @@ pub mod rank;
 pub mod task;
 pub mod time;
 pub mod wait;
+pub mod witness;
 pub mod work;
 
 pub use alloc::{must_arc, must_box, try_arc, try_box, Arc, Block, Box, Vec};
@@ -36,6 +37,7 @@ pub use rank::{might_sleep, LockClass};
 pub use task::{in_txn, relax, NofsScope, TxnSlot};
 pub use time::{now, random_u64, Time};
 pub use wait::WaitQueue;
+pub use witness::{CleanRange, InvalidateExcl, IolockExcl, LockedFolio};
 pub use work::{Work, WorkItem};
 
 /// Result of a facade call. Ring 1 turns an [`Errno`] into its own error, which remembers the site.
