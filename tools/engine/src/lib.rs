@@ -19,3 +19,19 @@ mod rings {
 
 pub use rings::engine;
 pub use rings::format;
+
+#[cfg(test)]
+#[path = "../../../rust/sys_conformance.rs"]
+mod sys_conformance;
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn facade_conformance() {
+        for (name, case) in crate::sys_conformance::CASES {
+            if let Err(why) = case() {
+                panic!("{name}: {why}");
+            }
+        }
+    }
+}

@@ -59,6 +59,25 @@ pub struct ContentWrite<'a, T> {
     _held: Option<HeldLock>,
 }
 
+macro_rules! bomb {
+    ($token:ident) => {
+        impl Drop for $token {
+            fn drop(&mut self) {
+                // A lost token is a block that stays locked for ever; the kernel warns once.
+                if !std::thread::panicking() {
+                    panic!(concat!(
+                        stringify!($token),
+                        " dropped instead of given back"
+                    ));
+                }
+            }
+        }
+    };
+}
+
+bomb!(SharedToken);
+bomb!(ExclToken);
+
 trait Release {
     fn release_shared(&self);
     fn release_excl(&self);
@@ -181,12 +200,14 @@ impl<T, C: LockClass> ContentLock<T, C> {
     /// Gives an exclusive hold back and wakes the waiters. Does not sleep.
     pub fn unlock(&self, token: ExclToken) {
         assert_eq!(token.0, self.id, "token of another lock");
+        core::mem::forget(token);
         self.release_excl();
     }
 
     /// Turns an exclusive hold into a shared one without letting a writer in between.
     pub fn downgrade(&self, token: ExclToken) -> SharedToken {
         assert_eq!(token.0, self.id, "token of another lock");
+        core::mem::forget(token);
         let mut s = prim::lock(&self.state);
         assert!(s.writer, "content lock downgraded but not held");
         s.writer = false;
@@ -199,6 +220,7 @@ impl<T, C: LockClass> ContentLock<T, C> {
     /// Gives a shared hold back and wakes the waiters. Does not sleep.
     pub fn unshare(&self, token: SharedToken) {
         assert_eq!(token.0, self.id, "token of another lock");
+        core::mem::forget(token);
         self.release_shared();
     }
 

@@ -109,9 +109,10 @@ impl Device {
     /// Starts reading `block` into the content of `io`. The token comes back in
     /// [`BlockIo::complete`], which may run before this returns.
     pub fn submit_read<B: BlockIo>(&self, block: u64, io: Arc<B>, mut token: ExclToken) {
-        let r = self
-            .check(block, false)
-            .and_then(|()| self.backend.read(block, &mut io.content().access(&mut token)));
+        let r = self.check(block, false).and_then(|()| {
+            self.backend
+                .read(block, &mut io.content().access(&mut token))
+        });
         B::complete(io, IoToken::Read(token), r);
     }
 
@@ -196,7 +197,12 @@ impl Backend for MemDisk {
             return Err(Errno::IO);
         }
         self.reads.fetch_add(1, Ordering::SeqCst);
-        match self.data.lock().unwrap_or_else(|e| e.into_inner()).get(&block) {
+        match self
+            .data
+            .lock()
+            .unwrap_or_else(|e| e.into_inner())
+            .get(&block)
+        {
             Some(b) => buf.copy_from_slice(&b[..]),
             None => buf.fill(0),
         }

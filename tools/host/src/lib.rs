@@ -30,9 +30,7 @@ pub use alloc::{must_arc, must_box, try_arc, try_box, Arc, Block, Box, Vec};
 pub use content::{ContentLock, ContentRead, ContentWrite, ExclToken, SharedToken};
 pub use device::{BlockIo, Device};
 pub use errno::Errno;
-pub use lock::{
-    Mutex, MutexGuard, RwSem, RwSemReadGuard, RwSemWriteGuard, Spin, SpinGuard,
-};
+pub use lock::{Mutex, MutexGuard, RwSem, RwSemReadGuard, RwSemWriteGuard, Spin, SpinGuard};
 pub use rank::{might_sleep, LockClass};
 pub use task::{in_txn, relax, NofsScope, TxnSlot};
 pub use time::{now, random_u64, Time};
@@ -53,3 +51,6 @@ pub const BLOCK_BYTES: usize = 4096;
 pub fn crc32c(seed: u32, data: &[u8]) -> u32 {
     ::crc32c::crc32c_append(seed, data)
 }
+
+#[cfg(all(test, not(feature = "shuttle")))]
+mod tests;

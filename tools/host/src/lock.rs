@@ -92,7 +92,13 @@ macro_rules! mutex_like {
     };
 }
 
-mutex_like!(Spin, SpinGuard, Kind::Spin, Kind::Try { spin: true }, "spinlock");
+mutex_like!(
+    Spin,
+    SpinGuard,
+    Kind::Spin,
+    Kind::Try { spin: true },
+    "spinlock"
+);
 mutex_like!(
     Mutex,
     MutexGuard,

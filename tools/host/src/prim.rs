@@ -5,15 +5,13 @@
 #[cfg(not(feature = "shuttle"))]
 pub(crate) use std::{
     sync::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard},
-    thread,
-    thread_local,
+    thread, thread_local,
 };
 
 #[cfg(feature = "shuttle")]
 pub(crate) use shuttle::{
     sync::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard},
-    thread,
-    thread_local,
+    thread, thread_local,
 };
 
 /// Locks a mutex; a panic of an earlier holder is reported there, not here again.

@@ -78,7 +78,11 @@ pub(crate) fn check<C: LockClass>(nest: u32, kind: Kind) {
         let waits = !matches!(kind, Kind::Try { .. });
         for held in h.1.iter() {
             if kind == Kind::Sleep && held.spin {
-                panic!("sleeping lock {} taken under spinlock {}", C::NAME, held.name);
+                panic!(
+                    "sleeping lock {} taken under spinlock {}",
+                    C::NAME,
+                    held.name
+                );
             }
             let ordered = held.rank < C::RANK || (held.rank == C::RANK && held.nest < nest);
             if waits && !ordered {
