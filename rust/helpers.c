@@ -7,3 +7,4 @@
 #include "bindings_helper.h"
 
 #include "helpers/mem.c"
+#include "helpers/vfs.c"

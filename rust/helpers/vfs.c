@@ -16,6 +16,7 @@
 #include <linux/module.h>
 #include <linux/mount.h>
 #include <linux/pagemap.h>
+#include <linux/posix_acl.h>
 #include <linux/sched/mm.h>
 #include <linux/seq_file.h>
 #include <linux/slab.h>
@@ -23,7 +24,21 @@
 #include <linux/uuid.h>
 #include <linux/workqueue.h>
 
-MODULE_ALIAS_FS("latchfs");
+/* Constants that bindgen cannot evaluate. */
+const u32 LATCHFS_CONST_SB_RDONLY = SB_RDONLY;
+const u32 LATCHFS_CONST_SB_SILENT = SB_SILENT;
+const u32 LATCHFS_CONST_SB_ACTIVE = SB_ACTIVE;
+const u32 LATCHFS_CONST_SB_I_VERSION = SB_I_VERSION;
+const u32 LATCHFS_CONST_SB_I_CGROUPWB = SB_I_CGROUPWB;
+const u32 LATCHFS_CONST_FMODE_CAN_ODIRECT = (__force u32)FMODE_CAN_ODIRECT;
+const u32 LATCHFS_CONST_FMODE_NOWAIT = (__force u32)FMODE_NOWAIT;
+const u32 LATCHFS_CONST_FMODE_32BITHASH = (__force u32)FMODE_32BITHASH;
+const u32 LATCHFS_CONST_IOCB_NOWAIT = (__force u32)IOCB_NOWAIT;
+const u32 LATCHFS_CONST_IOCB_DSYNC = (__force u32)IOCB_DSYNC;
+const u32 LATCHFS_CONST_FOP_BUFFER_RASYNC = (__force u32)FOP_BUFFER_RASYNC;
+const loff_t LATCHFS_CONST_MAX_LFS_FILESIZE = MAX_LFS_FILESIZE;
+const u32 LATCHFS_CONST_I_NEW = I_NEW;
+const u32 LATCHFS_CONST_UUID_SIZE = UUID_SIZE;
 
 /* inode cache */
 
