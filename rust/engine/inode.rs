@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Inodes in memory.
+//!
+//! The engine has its own inode object. It is found by number in a cache of its allocation group
+//! and outlives the VFS inode: a committed change that has not reached the inode's slot exists here
+//! only, and the VFS may drop its inode at any time. A lookup takes the object first and never
+//! reads the inode block while one exists, so there is one truth.
+//!
+//! * [`fields`]: the fields of an inode, and the way to and from its 512-byte slot;
+//! * [`state`]: the word that says who uses the object and whether it may go away;
+//! * [`cache`]: number to object, one object however many look;
+//! * [`load`]: [`iget`], [`iget_handle`];
+//! * [`flush`]: dirty cores into their slots;
+//! * [`lock`]: several ILOCKs at once.
+//!
+//! Locks: the ILOCK (level 8, [`locks::Ilock`]) protects everything in [`InodeInner`]. Whoever
+//! changes it inside a transaction keeps it exclusively until the commit.
+//!
+//! [`locks::Ilock`]: crate::engine::locks::Ilock
+
+pub(crate) mod bag;
+pub mod cache;
+pub mod fields;
+pub mod flush;
+pub mod load;
+pub mod lock;
+pub mod state;
+pub(crate) mod table;
+
+#[cfg(test)]
+mod tests;
+
+pub use self::{
+    cache::InodeRef,
+    fields::{Attrs, Core, FileKind},
+    flush::{attach, flush_dirty, mark_dirty},
+    load::{iget, iget_handle},
+    lock::{lock_two, InodeRead, InodeWrite},
+};
+
+use self::{flush::Item, state::StateWord};
+use crate::{
+    engine::{
+        error::{Error, Result},
+        extents::ExtentIndex,
+        file::FileState,
+        fork::Fork,
+        locks::{Ilock, InodeItem},
+    },
+    format::units::Ino,
+    sys::{Errno, RwSem, Spin},
+};
+
+/// An inode in memory. Use it through an [`InodeRef`].
+pub struct Inode {
+    /// Its number.
+    pub ino: Ino,
+    /// Users, dirty, and whether it may go away.
+    pub(crate) state: StateWord,
+    /// What a regular file keeps outside of its ILOCK.
+    pub file: FileState,
+    /// Everything that changes: core, forks, extent index.
+    pub ilock: RwSem<InodeInner, Ilock>,
+    /// Where its slot is, and whether it has changes that are not there.
+    pub(crate) item: Spin<Item, InodeItem>,
+}
+
+/// What the ILOCK protects.
+#[derive(Default)]
+pub struct InodeInner {
+    /// The fields of the slot.
+    pub core: Core,
+    /// The data fork.
+    pub data: Fork,
+    /// Extents of a regular file: on-disk pieces, delayed ones and those in flight.
+    pub index: ExtentIndex,
+}
+
+impl Inode {
+    /// An object in memory for `ino`; not in the cache yet. One user.
+    pub(crate) fn new(ino: Ino, inner: InodeInner) -> Self {
+        Self {
+            ino,
+            state: StateWord::new(),
+            file: FileState::default(),
+            ilock: RwSem::new(inner),
+            item: Spin::new(Item::default()),
+        }
+    }
+
+    /// What stat(2) wants to know. Takes the ILOCK shared; may sleep.
+    pub fn attrs(&self) -> Attrs {
+        self.attrs_locked(&self.ilock.read())
+    }
+
+    /// [`Self::attrs`] for a holder of the ILOCK.
+    pub fn attrs_locked(&self, inner: &InodeInner) -> Attrs {
+        let size = if inner.core.is_regular() {
+            self.file.i_size()
+        } else {
+            inner.core.disk_size
+        };
+        Attrs::of(self.ino, &inner.core, &inner.data, size)
+    }
+
+    /// The generation of this use of the number. Takes the ILOCK shared; may sleep.
+    pub fn generation(&self) -> u32 {
+        self.ilock.read().core.generation
+    }
+}
+
+impl InodeInner {
+    /// Fails with ENOENT if the inode has been unlinked for good (its number may be free).
+    pub(crate) fn check_linked(&self) -> Result {
+        if self.core.mode == 0 || self.core.nlink == 0 {
+            return Err(Error::new(Errno::NOENT));
+        }
+        Ok(())
+    }
+
+    /// Fails with ENOTDIR if the inode is no directory, ENOENT if it was removed.
+    pub(crate) fn check_dir(&self) -> Result {
+        if !self.core.is_dir() {
+            return Err(Error::new(Errno::NOTDIR));
+        }
+        self.check_linked()
+    }
+}
