@@ -150,8 +150,16 @@ class Console:
             t.start()
 
     def copy_output(self):
+        blank = 0       # the line break before END may have made an empty line
         for raw in self.proc.stdout:
             line = raw.decode("utf-8", "replace").rstrip("\r\n")
+            if not line:
+                blank += 1
+                continue
+            if line.startswith((END, SEEN)):
+                blank = 0
+            print("\n" * blank, end="", flush=True)
+            blank = 0
             if line.startswith(END):
                 code = line[len(END):].strip()
                 self.exit_code = int(code) if code.isdigit() else None

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# latchfs: everything a developer types.  `make help` lists it.  The work is in
+# scripts/ and qemu/; products are in the cache, never in this tree.  The module
+# itself is described in Kbuild.
+#
+#   KDIR=DIR	a built kernel tree with CONFIG_RUST=y in place of the base kernel
+#   KSRC=DIR	an unpacked kernel source in place of the Debian package
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help doctor run test test-host test-vm test-long module tools kernel-base \
+	kernel-debug shell gdb lint fmt rust-analyzer bench-host clean distclean
+
+export KDIR KSRC FS
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+
+doctor: ## what is missing on this machine and how to get it (FIX=1: get it)
+	@scripts/doctor.sh $(if $(FIX),--install)
+
+run: ## boot a VM, fill a latchfs with a kernel tree, check it, print a summary
+	@scripts/run.sh
+
+test: ## everything that must pass before a commit: host tests, lints, VM tests
+	@scripts/test.sh all
+
+test-host: ## tests that need no VM
+	@scripts/test.sh host
+
+test-vm: ## tests in the debug VM (KASAN, lockdep)
+	@scripts/test.sh vm
+
+test-long: ## the VM tests again, longer, with kmemleak and SLUB debugging
+	@scripts/test.sh long
+
+module: ## build latchfs.ko (KDIR=DIR: for that kernel)
+	@scripts/module.sh $(if $(KDIR),kdir,base)
+
+tools: ## build mkfs.latchfs, fsck.latchfs and the other programs
+	@scripts/tools.sh
+
+kernel-base kernel-debug: kernel-%: ## build one of the test kernels
+	@qemu/build-kernel.sh $*
+
+shell: ## a shell in a VM with latchfs loaded and mounted
+	@scripts/shell.sh
+
+gdb: ## a debug VM that waits for gdb, and the command to start gdb with
+	@scripts/shell.sh --gdb
+
+lint: ## rules of the project, rustfmt, clippy
+	@scripts/lint.sh
+
+fmt: ## format the Rust code
+	@scripts/fmt.sh
+
+rust-analyzer: ## write rust-project.json for an editor
+	@scripts/rust-analyzer.sh
+
+bench-host: ## benchmarks of the engine in userspace
+	@scripts/bench-host.sh
+
+clean: ## remove module and tools builds (kernels stay)
+	@scripts/clean.sh
+
+distclean: ## remove the whole cache, kernels included
+	@scripts/clean.sh --all

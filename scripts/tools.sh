@@ -1,0 +1,9 @@
+#!/bin/bash
+# Build the programs of the workspace in tools/ and print where they are.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+
+export CARGO_TARGET_DIR=$LATCHFS_TARGET
+quietly "$LATCHFS_CACHE/tools.log" cargo build --locked --release --bins \
+	--manifest-path "$LATCHFS_TOP/tools/Cargo.toml" "$@"
+echo "$LATCHFS_TARGET/release"
