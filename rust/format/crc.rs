@@ -17,13 +17,13 @@ pub struct CrcSeed(u32);
 impl CrcSeed {
     /// The seed of the file system with this instance id.
     pub fn new(instance: u64) -> Self {
-        Self(sys::crc32c(!0, &instance.to_le_bytes()))
+        Self(sys::crc32c(0, &instance.to_le_bytes()))
     }
 }
 
 /// CRC-32C of `head`, four zero bytes and `tail`, from `seed`.
 fn around(seed: u32, head: &[u8], tail: &[u8]) -> u32 {
-    !sys::crc32c(sys::crc32c(sys::crc32c(seed, head), &[0; 4]), tail)
+    sys::crc32c(sys::crc32c(sys::crc32c(seed, head), &[0; 4]), tail)
 }
 
 /// Checksum of a block whose checksum field is at byte 4.
@@ -46,5 +46,5 @@ pub fn superblock_crc(bytes: &[u8]) -> u32 {
     let (head, rest) = bytes.split_at_checked(8).unwrap_or((bytes, &[]));
     let (_, tail) = rest.split_at_checked(4).unwrap_or((rest, &[]));
 
-    around(!0, head, tail)
+    around(0, head, tail)
 }

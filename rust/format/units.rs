@@ -174,7 +174,7 @@ impl Ino {
     /// Byte offset of the slot in its block.
     #[inline]
     pub const fn slot_offset(self) -> usize {
-        (self.index() % INODES_PER_BLOCK) as usize * INODE_SIZE
+        ((self.index() % INODES_PER_BLOCK) as usize) << INODE_LOG
     }
 }
 
