@@ -290,7 +290,8 @@ fn content_tokens() -> CaseResult {
     l.unshare(t);
     let t = l.try_lock_owned().ok_or("free lock not taken")?;
     l.unlock(t);
-    ensure(l.try_write().is_some(), "free after unlock")
+    let free = l.try_write().is_some();
+    ensure(free, "free after unlock")
 }
 
 struct Writer {
