@@ -45,6 +45,7 @@ pub mod imap;
 pub mod inode;
 pub mod limits;
 pub mod log;
+pub mod make;
 pub mod superblock;
 pub mod symlink;
 pub mod units;

@@ -22,7 +22,7 @@ pub const MAX_BLOCKS: u64 = 1 << 40;
 /// Smallest allocation group, in blocks.
 pub const MIN_AG_BLOCKS: u32 = 1024;
 /// Largest allocation group, in blocks.
-pub const MAX_AG_BLOCKS: u32 = 1 << 30;
+pub const MAX_AG_BLOCKS: u32 = 1 << 31;
 /// Smallest last allocation group; a shorter rest of the device is left unused.
 pub const MIN_LAST_AG: u32 = 256;
 /// Most allocation groups of a legal file system.

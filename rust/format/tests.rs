@@ -2,6 +2,11 @@
 
 //! Tests of ring 0 as a whole.
 
+mod corrupt;
+mod fingerprint;
+mod geometry;
+mod make;
+
 use super::crc::CrcSeed;
 
 /// The facade's checksum is the one the format means.

@@ -1,0 +1,319 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A fingerprint of the on-disk types: names, offsets and sizes of all fields, and the constants
+//! that give bytes a meaning. A change of any of them changes the format: raise `FORMAT_REV`,
+//! regenerate the golden image, change Documentation/format.rst, then the number here.
+
+use core::mem::{offset_of, size_of};
+use std::fmt::Write;
+
+use crate::format::{
+    ag::*, bitmap::*, btree::*, dirent::*, extent::*, hash::*, header::*, imap::*, inode::*,
+    limits::*, log::*, superblock::*, symlink::*, *,
+};
+
+/// The fingerprint of `FORMAT_REV`.
+const EXPECTED: (u16, u32) = (1, 1368745235);
+
+/// Size of the field a pointer points at.
+fn size_behind<T>(_: *const T) -> usize {
+    size_of::<T>()
+}
+
+macro_rules! describe {
+    ($out:ident, $type:ident { $($field:ident),* $(,)? }) => {{
+        writeln!($out, "{} {}", stringify!($type), size_of::<$type>()).unwrap();
+        let base = core::mem::MaybeUninit::<$type>::zeroed();
+        let mut end = 0;
+        $(
+            let at = offset_of!($type, $field);
+            // Only the type of the field is used; nothing is read.
+            let size = size_behind(field_of(&base, |b: &$type| &b.$field));
+            writeln!($out, "  {} {} {}", stringify!($field), at, size).unwrap();
+            assert_eq!(at, end, "a gap or a missing field before {}", stringify!($field));
+            end = at + size;
+        )*
+        assert_eq!(end, size_of::<$type>(), "missing fields of {}", stringify!($type));
+    }};
+}
+
+/// Never calls `get`: its type tells that of the field.
+fn field_of<T, F>(_: &core::mem::MaybeUninit<T>, _get: fn(&T) -> &F) -> *const F {
+    core::ptr::null()
+}
+
+fn description() -> String {
+    let mut out = String::new();
+
+    describe!(
+        out,
+        ErrorRecord {
+            time,
+            ino,
+            block,
+            code,
+            errno
+        }
+    );
+    describe!(
+        out,
+        Superblock {
+            magic,
+            crc,
+            version,
+            format_rev,
+            uuid,
+            instance,
+            hash_seed,
+            block_count,
+            ag_blocks,
+            ag_count,
+            compat,
+            ro_compat,
+            incompat,
+            root_ino,
+            log_start,
+            log_blocks,
+            block_log,
+            inode_log,
+            state,
+            free_blocks,
+            inodes,
+            free_inodes,
+            orphans,
+            label,
+            created,
+            mounted,
+            written,
+            mount_count,
+            error_count,
+            first_error,
+            last_error,
+            lsn,
+            block,
+            checked,
+            spare,
+        }
+    );
+    describe!(
+        out,
+        BlockHeader {
+            magic,
+            crc,
+            instance,
+            block,
+            owner,
+            lsn
+        }
+    );
+    describe!(
+        out,
+        FileRoot {
+            format,
+            depth,
+            len,
+            spare,
+            area
+        }
+    );
+    describe!(
+        out,
+        AgHeader {
+            header,
+            ag,
+            length,
+            bitmap_start,
+            bitmap_count,
+            map_blocks,
+            inodes,
+            free_inodes,
+            orphans,
+            spare,
+            inode_file,
+            inode_map,
+            spare_roots,
+            features,
+            spare_tail,
+            bitmap_init,
+            tail,
+        }
+    );
+    describe!(
+        out,
+        BitmapBlock {
+            header,
+            index,
+            free,
+            spare,
+            bits
+        }
+    );
+    describe!(out, ChunkMasks { alloc, orphan });
+    describe!(
+        out,
+        MapBlock {
+            header,
+            index,
+            free,
+            orphans,
+            present,
+            spare,
+            chunks,
+            masks
+        }
+    );
+    describe!(
+        out,
+        InodeSlot {
+            magic,
+            crc,
+            instance,
+            ino,
+            lsn,
+            generation,
+            mode,
+            data_format,
+            attr_format,
+            uid,
+            gid,
+            projid,
+            nlink,
+            size,
+            blocks,
+            atime,
+            mtime,
+            ctime,
+            btime,
+            atime_ns,
+            mtime_ns,
+            ctime_ns,
+            btime_ns,
+            version,
+            flags,
+            flags2,
+            generation_hi,
+            rdev,
+            data_len,
+            data_depth,
+            attr_depth,
+            attr_len,
+            attr_off,
+            parent,
+            spare,
+            literal,
+        }
+    );
+    describe!(out, ExtentRecord { file_block, packed });
+    describe!(out, NodeEntry { key, child });
+    describe!(
+        out,
+        TreeBlock {
+            header,
+            level,
+            kind,
+            count,
+            heap_start,
+            heap_free,
+            spare,
+            body,
+        }
+    );
+    describe!(
+        out,
+        SymlinkBlock {
+            header,
+            index,
+            len,
+            spare,
+            target
+        }
+    );
+    describe!(
+        out,
+        LogHeader {
+            header,
+            version,
+            spare,
+            blocks,
+            tail,
+            head,
+            rest
+        }
+    );
+
+    constants(&mut out);
+    out
+}
+
+fn constants(out: &mut String) {
+    let kinds = [
+        BlockKind::AgHeader,
+        BlockKind::Bitmap,
+        BlockKind::InodeMap,
+        BlockKind::Tree,
+        BlockKind::Symlink,
+        BlockKind::Log,
+    ];
+    for kind in kinds {
+        writeln!(out, "{kind:?} {:?}", kind.magic().unwrap().to_le_bytes()).unwrap();
+    }
+    writeln!(out, "{MAGIC:?} {INODE_MAGIC:x}").unwrap();
+    for (name, value) in [
+        ("version", u64::from(VERSION)),
+        ("format_rev", u64::from(FORMAT_REV)),
+        ("log_version", u64::from(LOG_VERSION)),
+        ("block", BLOCK_SIZE as u64),
+        ("head", u64::from(RESERVED_HEAD)),
+        ("tail", u64::from(RESERVED_TAIL)),
+        ("bitmap_bits", u64::from(BITMAP_BITS)),
+        ("map_chunks", u64::from(MAP_CHUNKS)),
+        ("depth", u64::from(MAX_TREE_DEPTH)),
+        ("dirent_head", DIRENT_HEAD as u64),
+        ("dirent_key", key(0x8001_0203, 0x7fff_fffe)),
+        ("owner_ag", Owner::ag(AgNumber(5)).0),
+        ("owner_file", Owner::inode_file(AgNumber(5)).0),
+        ("owner_map", Owner::inode_map(AgNumber(5)).0),
+        ("owner_log", Owner::log().0),
+        (
+            "state",
+            u64::from(STATE_CLEAN) | u64::from(STATE_ERRORS) << 16,
+        ),
+        ("flags", FLAG_ALL),
+        ("features", COMPAT_ALL | RO_COMPAT_ALL | INCOMPAT_ALL),
+        (
+            "kinds",
+            TreeKind::Extents as u64 | (TreeKind::Dirents as u64) << 8,
+        ),
+        (
+            "formats",
+            (0..8).fold(0, |n, f| {
+                n << 1 | u64::from(ForkFormat::from_disk(f).is_some())
+            }),
+        ),
+    ] {
+        writeln!(out, "{name} {value:x}").unwrap();
+    }
+    let extent = Extent {
+        file: FileBlock(1),
+        disk: DiskBlock(2),
+        len: 3,
+        unwritten: true,
+    };
+    writeln!(out, "extent {:?}", extent.pack().unwrap()).unwrap();
+    let mut dirent = [0; 32];
+    let entry = Dirent {
+        key: 1,
+        ino: Ino(2),
+        ftype: 3,
+        name: b"name",
+    };
+    let len = entry.encode(&mut dirent).unwrap();
+    writeln!(out, "dirent {:?}", &dirent[..len]).unwrap();
+}
+
+#[test]
+fn unchanged() {
+    let text = description();
+    let got = (FORMAT_REV, crate::sys::crc32c(0, text.as_bytes()));
+    assert_eq!(got, EXPECTED, "on-disk format changed:\n{text}");
+}
