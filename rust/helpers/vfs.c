@@ -6,6 +6,7 @@
  */
 #include <linux/backing-dev.h>
 #include <linux/blkdev.h>
+#include <linux/compat.h>
 #include <linux/fileattr.h>
 #include <linux/filelock.h>
 #include <linux/fs.h>
@@ -66,18 +67,22 @@ void latchfs_helper_ioends_init(spinlock_t *lock, struct list_head *list,
 	INIT_WORK(work, fn);
 }
 
-/* @return true if the list was empty: the caller queues the work. */
-bool latchfs_helper_ioends_add(spinlock_t *lock, struct list_head *list,
-			       struct list_head *entry)
+/*
+ * Queues @work for the first entry.  Under the lock, since the inode may be
+ * gone as soon as the worker can see @entry.
+ */
+void latchfs_helper_ioends_add(spinlock_t *lock, struct list_head *list,
+			       struct list_head *entry,
+			       struct workqueue_struct *wq,
+			       struct work_struct *work)
 {
 	unsigned long flags;
-	bool first;
 
 	spin_lock_irqsave(lock, flags);
-	first = list_empty(list);
+	if (list_empty(list))
+		queue_work(wq, work);
 	list_add_tail(entry, list);
 	spin_unlock_irqrestore(lock, flags);
-	return first;
 }
 
 void latchfs_helper_ioends_take(spinlock_t *lock, struct list_head *list,
@@ -106,12 +111,6 @@ struct workqueue_struct *latchfs_helper_ioend_workqueue(const char *id)
 	return alloc_workqueue("latchfs-conv/%s",
 			       WQ_FREEZABLE | WQ_MEM_RECLAIM | WQ_UNBOUND, 0,
 			       id);
-}
-
-bool latchfs_helper_queue_work(struct workqueue_struct *wq,
-			       struct work_struct *work)
-{
-	return queue_work(wq, work);
 }
 
 struct iomap_ioend *latchfs_helper_ioend_from_bio(struct bio *bio)
@@ -383,16 +382,6 @@ size_t latchfs_helper_iov_iter_count(const struct iov_iter *iter)
 	return iov_iter_count(iter);
 }
 
-vm_fault_t latchfs_helper_vmf_error(int error)
-{
-	return vmf_fs_error(error);
-}
-
-void latchfs_helper_vma_ops(struct vm_area_desc *desc,
-			    const struct vm_operations_struct *ops)
-{
-	desc->vm_ops = ops;
-}
 
 /* The symbolic link body of ->get_link, freed by the VFS. */
 void latchfs_helper_set_delayed_kfree(struct delayed_call *call, char *link)
@@ -404,6 +393,36 @@ void latchfs_helper_set_delayed_kfree(struct delayed_call *call, char *link)
 char *latchfs_helper_kmemdup_nul(const char *name, size_t len)
 {
 	return kmemdup_nul(name, len, GFP_KERNEL);
+}
+
+u32 latchfs_helper_file_mode(const struct file *file)
+{
+	return (__force u32)file->f_mode;
+}
+
+void latchfs_helper_file_set_mode(struct file *file, u32 mode)
+{
+	file->f_mode |= (__force fmode_t)mode;
+}
+
+bool latchfs_helper_in_compat_syscall(void)
+{
+	return in_compat_syscall();
+}
+
+vm_fault_t latchfs_helper_page_mkwrite(struct vm_fault *vmf,
+				       const struct iomap_ops *ops)
+{
+	struct inode *inode = file_inode(vmf->vma->vm_file);
+	vm_fault_t ret;
+
+	sb_start_pagefault(inode->i_sb);
+	file_update_time(vmf->vma->vm_file);
+	filemap_invalidate_lock_shared(inode->i_mapping);
+	ret = iomap_page_mkwrite(vmf, ops, NULL);
+	filemap_invalidate_unlock_shared(inode->i_mapping);
+	sb_end_pagefault(inode->i_sb);
+	return ret;
 }
 
 /* freeze protection */
@@ -522,14 +541,9 @@ void latchfs_helper_errorfc(struct fs_context *fc, const char *message)
 	errorfc(fc, "%s", message);
 }
 
-/* uuid-like bit fields bindgen cannot write safely */
-
-void latchfs_helper_fileattr_get(const struct file_kattr *fa, u32 *flags,
-				 u32 *projid, bool *fsx)
+bool latchfs_helper_fileattr_has_fsx(const struct file_kattr *fa)
 {
-	*flags = fa->flags;
-	*projid = fa->fsx_projid;
-	*fsx = fileattr_has_fsx(fa);
+	return fileattr_has_fsx(fa);
 }
 
 void latchfs_helper_seq_puts(struct seq_file *seq, const char *text)

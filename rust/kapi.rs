@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Ring 2: safe wrappers over the C API of the VFS, iomap and the page cache.
+//!
+//! One file for each C header, C names, RAII guards. It is private to latchfs: no abstraction for
+//! other file systems is meant, only a place where all `unsafe` of the VFS side is. Ring 3
+//! implements the traits ([`super_types::SuperOps`], [`namei::DirOps`], [`file::FileOps`], ...);
+//! the `extern "C"` functions here are generic over it, turn C arguments into references with the
+//! lifetime of the call, and an error into the errno C wants.
+//!
+//! Who owns what, for all files:
+//!
+//! * A `&Inode`, `&Dentry`, `&SuperBlock` in a callback is borrowed from VFS for the call.
+//! * [`inode::IRef`] is a counted reference (`ihold`/`iput`); its drop may evict, so it may sleep
+//!   and must not happen under a lock of the file system.
+//! * An inode under construction ([`inode::UnhashedInode`], [`inode::NewInode`],
+//!   [`inode::ReadyInode`]) is torn down as C demands if it is dropped on the way.
+
+pub mod assume;
+pub mod dcache;
+pub mod file;
+pub mod fileattr;
+pub mod fs;
+pub mod fs_context;
+pub mod idmap;
+pub mod inode;
+pub mod ioend;
+pub mod iomap;
+pub mod namei;
+pub mod pagemap;
+pub mod seq_file;
+pub mod stat;
+pub mod statfs;
+pub mod super_types;
+pub mod writeback;
