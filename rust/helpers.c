@@ -6,5 +6,10 @@
  */
 #include "bindings_helper.h"
 
+#include "helpers/block.c"
+#include "helpers/lock.c"
 #include "helpers/mem.c"
+#include "helpers/task.c"
 #include "helpers/vfs.c"
+#include "helpers/wait.c"
+#include "helpers/work.c"

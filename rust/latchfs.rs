@@ -1,10 +1,34 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! latchfs: a journaling file system.
+//!
+//! Four rings, dependencies point down only:
+//!
+//! * `fs` (3): mount, and the operations of inodes, files and mappings. No `unsafe`.
+//! * `kapi` (2): safe wrappers over the C API of the VFS and iomap, one file per C header.
+//! * `engine` (1): the file system proper. Also compiled for userspace. No `unsafe`.
+//! * `format` (0): on-disk types and verifiers. Also compiled for userspace. No `unsafe`.
+//!
+//! Rings 0 and 1 see the kernel only through `sys`; in userspace `tools/host` is in its place.
+
+// Rings 0 and 1 are a library in userspace.
+#![allow(unreachable_pub)]
+#![deny(unsafe_code)]
 
 use kernel::prelude::*;
 
 mod bindings;
+
+#[allow(
+    dead_code,
+    unused_imports,
+    unused_macros,
+    reason = "the facade is complete; tools use more of it than the module does"
+)]
+#[expect(unsafe_code, reason = "the facade is made of C")]
+mod sys;
+#[cfg(CONFIG_KUNIT)]
+mod sys_conformance;
 
 module! {
     type: Latchfs,
@@ -16,12 +40,16 @@ module! {
 }
 
 /// The loaded module.
-struct Latchfs;
+struct Latchfs {
+    _io: sys::device::IoEngine,
+}
 
 impl kernel::Module for Latchfs {
     fn init(_module: &'static ThisModule) -> Result<Self> {
-        // SAFETY: test.
-        unsafe { bindings::memalloc_nofs_restore(bindings::memalloc_nofs_save()) };
-        Ok(Self)
+        #[expect(unsafe_code, reason = "the one place that knows the life of the module")]
+        // SAFETY: Once per load, and dropped last: the file system type, and with it all mounts,
+        // are gone by then.
+        let io = unsafe { sys::device::IoEngine::start() }.map_err(|_| ENOMEM)?;
+        Ok(Self { _io: io })
     }
 }

@@ -254,9 +254,12 @@ fn unlocked_lock_may_move() -> CaseResult {
     let m: Mutex<u32, ConfOuter> = Mutex::new(1);
     *m.lock() += 1;
     // Another address: on the heap.
-    let moved = sys::must_box(m);
-    *moved.lock() += 1;
-    let back: Mutex<u32, ConfOuter> = *moved;
+    let mut moved = Vec::new();
+    moved.must_push(m);
+    for m in &moved {
+        *m.lock() += 1;
+    }
+    let back: Mutex<u32, ConfOuter> = moved.pop().ok_or("lost on the way")?;
     let g = back.lock();
     ensure(*g == 3, "value after two moves")
 }

@@ -9,3 +9,33 @@ void latchfs_helper_memalloc_nofs_restore(unsigned int flags)
 {
 	memalloc_nofs_restore(flags);
 }
+
+/* NULL when there is no memory. */
+void *latchfs_helper_try_alloc(size_t size)
+{
+	return kvmalloc(size, GFP_KERNEL | __GFP_NOWARN);
+}
+
+/* Never NULL.  A few KiB at most. */
+void *latchfs_helper_must_alloc(size_t size)
+{
+	return kvmalloc(size, GFP_NOFS | __GFP_NOFAIL);
+}
+
+/* A zeroed block of 4096 bytes that a bio can carry. */
+void *latchfs_helper_block_alloc(bool must)
+{
+	gfp_t gfp = must ? GFP_NOFS | __GFP_NOFAIL : GFP_KERNEL | __GFP_NOWARN;
+
+	if (PAGE_SIZE == 4096)
+		return (void *)get_zeroed_page(gfp);
+	return kzalloc(4096, gfp);
+}
+
+void latchfs_helper_block_free(void *block)
+{
+	if (PAGE_SIZE == 4096)
+		free_page((unsigned long)block);
+	else
+		kfree(block);
+}

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: GPL-2.0
+
+/* The open transaction of the task lives in current->journal_info. */
+void *latchfs_helper_journal_info(void)
+{
+	return current->journal_info;
+}
+
+void latchfs_helper_set_journal_info(void *info)
+{
+	current->journal_info = info;
+}
+
+void latchfs_helper_might_sleep(void)
+{
+	might_sleep();
+}
+
+/*
+ * For loops that retry.  Whether the task may be preempted can only be known
+ * when preemption is counted.
+ */
+void latchfs_helper_relax(void)
+{
+#ifdef CONFIG_PREEMPT_COUNT
+	if (preemptible())
+		cond_resched();
+#endif
+	cpu_relax();
+}
+
+void latchfs_helper_bug(void)
+{
+	BUG();
+}

@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The block device of a mount.
+//!
+//! All addresses are blocks of 4096 bytes. An asynchronous I/O is one bio; its `bi_end_io` only
+//! queues work, so that [`BlockIo::complete`] always runs in a task (`helpers/block.c`).
+
+use super::alloc::{Arc, Block};
+use super::content::{ContentLock, ExclToken, SharedToken};
+use super::rank::LockClass;
+use super::{check, Errno, SysResult};
+use crate::bindings;
+use core::ffi::{c_int, c_void};
+use core::ptr::NonNull;
+
+/// Which hold on the content an I/O owns, given back on completion.
+#[derive(Debug)]
+pub(crate) enum IoToken {
+    /// A read fills the block: exclusive.
+    Read(ExclToken),
+    /// A write leaves readers alone: shared.
+    Write(SharedToken),
+}
+
+/// A buffer that can be the target of asynchronous I/O.
+pub(crate) trait BlockIo: Send + Sync + Sized + 'static {
+    /// Lock class of its content.
+    type Class: LockClass;
+
+    /// The content that is read or written.
+    fn content(&self) -> &ContentLock<Block, Self::Class>;
+
+    /// The I/O is over. In task context; must not wait for log space or for other I/O.
+    fn complete(this: Arc<Self>, token: IoToken, result: SysResult<()>);
+}
+
+/// An open block device. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Device {
+    open: Arc<Open>,
+}
+
+/// # Invariants
+///
+/// `file` is a block device's, and this owns a reference to it, which keeps the device open.
+struct Open {
+    file: NonNull<bindings::file>,
+    read_only: bool,
+}
+
+// SAFETY: A `struct file` may be used and put by any task.
+unsafe impl Send for Open {}
+// SAFETY: As above; the block layer synchronises.
+unsafe impl Sync for Open {}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        // SAFETY: By the invariant; the reference ends here.
+        unsafe { bindings::fput(self.file.as_ptr()) };
+    }
+}
+
+/// The asynchronous I/O of a `B` with an exclusive hold is over.
+///
+/// # Safety
+///
+/// `object` is from `Arc::<B>::into_raw`, `token` from an [`ExclToken`], and both are given away.
+unsafe extern "C" fn read_done<B: BlockIo>(object: *mut c_void, token: u64, error: c_int) {
+    // SAFETY: As the caller promises.
+    let (io, token) = unsafe { (Arc::<B>::from_raw(object.cast()), ExclToken::from_raw(token)) };
+    B::complete(io, IoToken::Read(token), check(error));
+}
+
+/// The asynchronous I/O of a `B` with a shared hold is over.
+///
+/// # Safety
+///
+/// `object` is from `Arc::<B>::into_raw`, `token` from a [`SharedToken`], and both are given away.
+unsafe extern "C" fn write_done<B: BlockIo>(object: *mut c_void, token: u64, error: c_int) {
+    // SAFETY: As the caller promises.
+    let (io, token) = unsafe { (Arc::<B>::from_raw(object.cast()), SharedToken::from_raw(token)) };
+    B::complete(io, IoToken::Write(token), check(error));
+}
+
+impl Device {
+    /// The device that is open as `file`; ENOMEM if there is no memory. Takes a reference to the
+    /// file, for as long as a clone of this lives.
+    ///
+    /// # Safety
+    ///
+    /// `file` is an open file of a block device, such as `s_bdev_file` of a super block.
+    pub(crate) unsafe fn from_file(
+        file: NonNull<bindings::file>,
+        read_only: bool,
+    ) -> SysResult<Device> {
+        // SAFETY: An open file, as the caller promises.
+        unsafe { bindings::get_file(file.as_ptr()) };
+        Ok(Device {
+            open: super::try_arc(Open { file, read_only })?,
+        })
+    }
+
+    fn bdev(&self) -> *mut bindings::block_device {
+        // SAFETY: By the invariant of `Open`.
+        unsafe { bindings::file_bdev(self.open.file.as_ptr()) }
+    }
+
+    /// Size in blocks; a partial last block does not count.
+    pub(crate) fn blocks(&self) -> u64 {
+        // SAFETY: The device is open.
+        unsafe { bindings::bdev_blocks(self.bdev()) }
+    }
+
+    /// Whether writes fail with EROFS.
+    pub(crate) fn read_only(&self) -> bool {
+        self.open.read_only
+    }
+
+    fn admit(&self, block: u64, write: bool) -> SysResult<()> {
+        super::might_sleep();
+        if write && self.open.read_only {
+            return Err(Errno::ROFS);
+        }
+        if block >= self.blocks() {
+            return Err(Errno::IO);
+        }
+        Ok(())
+    }
+
+    /// Reads one block and waits for it.
+    pub(crate) fn read_block(&self, block: u64, buf: &mut Block) -> SysResult<()> {
+        self.admit(block, false)?;
+        // SAFETY: The device is open, and the block is ours to write until the call returns.
+        check(unsafe { bindings::io_sync(self.bdev(), block, buf.memory(), false) })
+    }
+
+    /// Writes one block and waits for it; durable after a [`Self::flush`].
+    pub(crate) fn write_block(&self, block: u64, buf: &Block) -> SysResult<()> {
+        self.admit(block, true)?;
+        // SAFETY: The device is open, and nobody changes the block until the call returns.
+        check(unsafe { bindings::io_sync(self.bdev(), block, buf.memory(), true) })
+    }
+
+    /// Starts reading `block` into the content of `io`. The token comes back in
+    /// [`BlockIo::complete`], which may run before this returns.
+    pub(crate) fn submit_read<B: BlockIo>(&self, block: u64, io: Arc<B>, token: ExclToken) {
+        let memory = io.content().memory_excl(&token);
+        match self.admit(block, false) {
+            // SAFETY: The device is open. The token keeps everybody else from the content, and the
+            // reference keeps its memory, until both come back in `read_done`.
+            Ok(()) => unsafe {
+                bindings::io_submit(
+                    self.bdev(),
+                    block,
+                    memory,
+                    false,
+                    Some(read_done::<B>),
+                    Arc::into_raw(io).cast_mut().cast(),
+                    token.into_raw(),
+                )
+            },
+            Err(e) => B::complete(io, IoToken::Read(token), Err(e)),
+        }
+    }
+
+    /// Starts writing the content of `io` to `block`.
+    pub(crate) fn submit_write<B: BlockIo>(&self, block: u64, io: Arc<B>, token: SharedToken) {
+        let memory = io.content().memory_shared(&token);
+        match self.admit(block, true) {
+            // SAFETY: The device is open. The token keeps writers from the content, and the
+            // reference keeps its memory, until both come back in `write_done`.
+            Ok(()) => unsafe {
+                bindings::io_submit(
+                    self.bdev(),
+                    block,
+                    memory,
+                    true,
+                    Some(write_done::<B>),
+                    Arc::into_raw(io).cast_mut().cast(),
+                    token.into_raw(),
+                )
+            },
+            Err(e) => B::complete(io, IoToken::Write(token), Err(e)),
+        }
+    }
+
+    /// Flushes the device's write cache and waits: `blkdev_issue_flush`.
+    pub(crate) fn flush(&self) -> SysResult<()> {
+        super::might_sleep();
+        if self.open.read_only {
+            return Ok(());
+        }
+        // SAFETY: The device is open.
+        check(unsafe { bindings::blkdev_issue_flush(self.bdev()) })
+    }
+
+    /// Discards `len` blocks; EOPNOTSUPP if the device cannot.
+    pub(crate) fn discard(&self, start: u64, len: u64) -> SysResult<()> {
+        self.admit(start, true)?;
+        // SAFETY: The device is open; the block layer checks the range.
+        check(unsafe { bindings::bdev_discard(self.bdev(), start, len) })
+    }
+}
+
+/// The queue and the pool behind asynchronous I/O, for as long as the module is loaded.
+#[derive(Debug)]
+pub(crate) struct IoEngine(());
+
+impl IoEngine {
+    /// Sets them up; ENOMEM. Once, before the first [`Device`].
+    ///
+    /// # Safety
+    ///
+    /// No other one lives, and this one is dropped after the last I/O of a [`Device`].
+    pub(crate) unsafe fn start() -> SysResult<Self> {
+        // SAFETY: As the caller promises.
+        check(unsafe { bindings::io_start() })?;
+        Ok(Self(()))
+    }
+}
+
+impl Drop for IoEngine {
+    fn drop(&mut self) {
+        // SAFETY: Started, and there is no I/O any more.
+        unsafe { bindings::io_stop() };
+    }
+}
