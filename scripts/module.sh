@@ -31,6 +31,9 @@ kdir)
 	;;
 esac
 
+out+=${MODULE_SUFFIX:-}
+# a clippy run compiles nothing when nothing changed: forget the last one
+[ -z "${MODULE_SUFFIX:-}" ] || rm -rf "$out"
 mkdir -p "$out"
 build() {
 	make -C "$kdir" M="$LATCHFS_TOP" MO="$out" "${args[@]}" -j"$(nproc)" "$@" modules

@@ -40,7 +40,7 @@ rc=0
 	--env "LATCHFS_SPLAT=$LATCHFS_SPLAT" --env "LATCHFS_SPLAT_OK=$LATCHFS_SPLAT_OK" \
 	-- "$LATCHFS_TOP/tools/testing/vm/run.sh" "$tree" /dev/vda /dev/vdb | tee "$log" || rc=$?
 
-read -r passed failed < <(sed -nE 's/^([0-9]+) passed, ([0-9]+) failed$/\1 \2/p' "$log" | tail -n 1) || true
+read -r passed failed < <(sed -nE 's/^guest: ([0-9]+) passed, ([0-9]+) failed$/\1 \2/p' "$log" | tail -n 1) || true
 passed=${passed:-0} failed=${failed:-0}
 reasons=$(grep -E '^(not ok|vm: FAILED)' "$log" || true)
 

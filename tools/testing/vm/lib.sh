@@ -55,14 +55,16 @@ fs_check() {
 	esac
 }
 
-# what the kernel log has that it must not have, since the last call
+# new_splats: sets SPLAT to the first line the kernel log must not have and did
+# not have at the last call, or to nothing
 splats_seen=0
 new_splats() {
 	local all n
+	SPLAT=
 	all=$(dmesg | grep -aE "$LATCHFS_SPLAT" | grep -avE "$LATCHFS_SPLAT_OK" || true)
 	n=$(grep -c . <<<"$all" || true)
 	if [ "$n" -gt "$splats_seen" ]; then
-		tail -n +$((splats_seen + 1)) <<<"$all"
+		SPLAT=$(sed -n "$((splats_seen + 1))p" <<<"$all")
 	fi
 	splats_seen=$n
 }
@@ -80,7 +82,7 @@ failed=0
 # run_test NAME: the function test_NAME in a subshell with set -e; its last line
 # of output is the reason of a failure.
 run_test() {
-	local name=$1 out=$RUNDIR/$1.out rc t0 t splat
+	local name=$1 out=$RUNDIR/$1.out rc t0 t
 	t0=$(ms)
 	set +e
 	(
@@ -90,10 +92,10 @@ run_test() {
 	rc=$?
 	cleanup_mounts
 	t=$((($(ms) - t0) / 1000))
-	splat=$(new_splats)
-	if [ -n "$splat" ]; then
+	new_splats
+	if [ -n "$SPLAT" ]; then
 		rc=1
-		echo "kernel log: $(head -n 1 <<<"$splat")" >>"$out"
+		echo "kernel log: $SPLAT" >>"$out"
 	fi
 	if [ $rc -eq 0 ]; then
 		passed=$((passed + 1))
@@ -118,7 +120,7 @@ cleanup_mounts() {
 }
 
 finish() {
-	echo "$passed passed, $failed failed"
+	echo "guest: $passed passed, $failed failed"
 	[ "$failed" -eq 0 ]
 }
 

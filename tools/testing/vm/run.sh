@@ -24,7 +24,7 @@ usage_line() {	# free and used of the mounted file system
 # tried, as all that follows depends on it
 dead=
 step() {
-	local name=$1 t0 t splat out=$RUNDIR/step.out rc
+	local name=$1 t0 t out=$RUNDIR/step.out rc
 	shift
 	if [ -n "$dead" ]; then
 		failed=$((failed + 1))
@@ -39,8 +39,8 @@ step() {
 	) >"$out" 2>&1
 	rc=$?
 	t=$(($(ms) - t0))
-	splat=$(new_splats)
-	[ -z "$splat" ] || { rc=1; echo "kernel log: $splat" >>"$out"; }
+	new_splats
+	[ -z "$SPLAT" ] || { rc=1; echo "kernel log: $SPLAT" >>"$out"; }
 	t=$(printf '%d.%02d s' $((t / 1000)) $((t % 1000 / 10)))
 	if [ $rc -eq 0 ]; then
 		passed=$((passed + 1))
