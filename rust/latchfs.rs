@@ -46,7 +46,10 @@ struct Latchfs {
 
 impl kernel::Module for Latchfs {
     fn init(_module: &'static ThisModule) -> Result<Self> {
-        #[expect(unsafe_code, reason = "the one place that knows the life of the module")]
+        #[expect(
+            unsafe_code,
+            reason = "the one place that knows the life of the module"
+        )]
         // SAFETY: Once per load, and dropped last: the file system type, and with it all mounts,
         // are gone by then.
         let io = unsafe { sys::device::IoEngine::start() }.map_err(|_| ENOMEM)?;

@@ -29,9 +29,7 @@ pub(crate) use alloc::{must_arc, must_box, try_arc, try_box, Arc, Block, Box, Ve
 pub(crate) use content::{ContentLock, ContentRead, ContentWrite, ExclToken, SharedToken};
 pub(crate) use device::{BlockIo, Device};
 pub(crate) use errno::Errno;
-pub(crate) use lock::{
-    Mutex, MutexGuard, RwSem, RwSemReadGuard, RwSemWriteGuard, Spin, SpinGuard,
-};
+pub(crate) use lock::{Mutex, MutexGuard, RwSem, RwSemReadGuard, RwSemWriteGuard, Spin, SpinGuard};
 pub(crate) use log::{pr_err, pr_info, pr_warn};
 pub(crate) use rank::{lock_class, might_sleep, LockClass};
 pub(crate) use task::{in_txn, relax, NofsScope, TxnSlot};

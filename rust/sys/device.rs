@@ -67,7 +67,12 @@ impl Drop for Open {
 /// `object` is from `Arc::<B>::into_raw`, `token` from an [`ExclToken`], and both are given away.
 unsafe extern "C" fn read_done<B: BlockIo>(object: *mut c_void, token: u64, error: c_int) {
     // SAFETY: As the caller promises.
-    let (io, token) = unsafe { (Arc::<B>::from_raw(object.cast()), ExclToken::from_raw(token)) };
+    let (io, token) = unsafe {
+        (
+            Arc::<B>::from_raw(object.cast()),
+            ExclToken::from_raw(token),
+        )
+    };
     B::complete(io, IoToken::Read(token), check(error));
 }
 
@@ -78,7 +83,12 @@ unsafe extern "C" fn read_done<B: BlockIo>(object: *mut c_void, token: u64, erro
 /// `object` is from `Arc::<B>::into_raw`, `token` from a [`SharedToken`], and both are given away.
 unsafe extern "C" fn write_done<B: BlockIo>(object: *mut c_void, token: u64, error: c_int) {
     // SAFETY: As the caller promises.
-    let (io, token) = unsafe { (Arc::<B>::from_raw(object.cast()), SharedToken::from_raw(token)) };
+    let (io, token) = unsafe {
+        (
+            Arc::<B>::from_raw(object.cast()),
+            SharedToken::from_raw(token),
+        )
+    };
     B::complete(io, IoToken::Write(token), check(error));
 }
 

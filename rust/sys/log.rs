@@ -24,7 +24,9 @@ impl Write for Trim<'_, '_> {
             }
             self.out.write_str(text)?;
         }
-        self.newlines = self.newlines.saturating_add(s.len().saturating_sub(text.len()));
+        self.newlines = self
+            .newlines
+            .saturating_add(s.len().saturating_sub(text.len()));
         Ok(())
     }
 }

@@ -35,13 +35,7 @@ unsafe extern "C" fn holds<F: FnMut() -> bool>(arg: *mut c_void) -> bool {
 /// Sleeps until `cond` holds, woken by [`wake`] of the same address.
 pub(super) fn wait_on<F: FnMut() -> bool>(address: *const c_void, mut cond: F) {
     // SAFETY: The address is only compared. `holds` gets the closure, which lives on this stack.
-    unsafe {
-        bindings::wait_var(
-            address.cast_mut(),
-            Some(holds::<F>),
-            (&raw mut cond).cast(),
-        )
-    };
+    unsafe { bindings::wait_var(address.cast_mut(), Some(holds::<F>), (&raw mut cond).cast()) };
 }
 
 /// Wakes who sleeps in [`wait_on`] under this address, to look at their condition again.
