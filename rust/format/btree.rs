@@ -64,7 +64,7 @@ impl TreeKind {
 pub const ROOT_SIZE: usize = 8;
 
 /// Offset of [`TreeBlock::level`]; code that edits a node byte by byte (so as to log little) uses
-/// this and the next four.
+/// this and the next five.
 pub const LEVEL: usize = 40;
 /// Offset of [`TreeBlock::kind`].
 pub const KIND: usize = 41;
@@ -74,6 +74,8 @@ pub const COUNT: usize = 42;
 pub const HEAP_START: usize = 44;
 /// Offset of [`TreeBlock::heap_free`].
 pub const HEAP_FREE: usize = 46;
+/// Offset of [`TreeBlock::last_insert`].
+pub const LAST_INSERT: usize = 48;
 
 /// Where a tree begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -151,8 +153,11 @@ pub struct TreeBlock {
     pub heap_start: U16,
     /// Slotted leaf: bytes behind `heap_start` that no record uses; else 0.
     pub heap_free: U16,
+    /// A hint, any value is legal: one more than the index of the record inserted last. Two
+    /// insertions in a row side by side are a sequence, and where a node is split follows it.
+    pub last_insert: U16,
     /// Zero.
-    pub spare: [u8; 16],
+    pub spare: [u8; 14],
     /// Entries, records, or slots and records.
     pub body: [u8; TREE_BODY],
 }
@@ -164,6 +169,7 @@ const _: () = assert!(offset_of!(TreeBlock, kind) == KIND);
 const _: () = assert!(offset_of!(TreeBlock, count) == COUNT);
 const _: () = assert!(offset_of!(TreeBlock, heap_start) == HEAP_START);
 const _: () = assert!(offset_of!(TreeBlock, heap_free) == HEAP_FREE);
+const _: () = assert!(offset_of!(TreeBlock, last_insert) == LAST_INSERT);
 const _: () = assert!(offset_of!(TreeBlock, body) == BODY_OFFSET);
 
 impl TreeBlock {

@@ -13,7 +13,7 @@ use crate::format::{
 };
 
 /// The fingerprint of `FORMAT_REV`.
-const EXPECTED: (u16, u32) = (1, 1368745235);
+const EXPECTED: (u16, u32) = (1, 741358989);
 
 /// Size of the field a pointer points at.
 fn size_behind<T>(_: *const T) -> usize {
@@ -214,6 +214,7 @@ fn description() -> String {
             count,
             heap_start,
             heap_free,
+            last_insert,
             spare,
             body,
         }
