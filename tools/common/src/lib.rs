@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the tools share: opening devices and images, sizes, messages and exit codes.
+
+pub mod cli;
+pub mod size;
+pub mod target;
+
+pub use cli::Failure;
+pub use target::{Access, Target};
