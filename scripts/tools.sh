@@ -6,4 +6,10 @@ set -euo pipefail
 export CARGO_TARGET_DIR=$LATCHFS_TARGET
 quietly "$LATCHFS_CACHE/tools.log" cargo build --locked --release --bins \
 	--manifest-path "$LATCHFS_TOP/tools/Cargo.toml" "$@"
+# Cargo allows no dot in the name of a program.
+for tool in mkfs fsck; do
+	if [ -e "$LATCHFS_TARGET/release/$tool-latchfs" ]; then
+		cp -f "$LATCHFS_TARGET/release/$tool-latchfs" "$LATCHFS_TARGET/release/$tool.latchfs"
+	fi
+done
 echo "$LATCHFS_TARGET/release"
