@@ -97,12 +97,3 @@ int latchfs_helper_bdev_discard(struct block_device *bdev, u64 start, u64 len)
 	return blkdev_issue_discard(bdev, start << (12 - SECTOR_SHIFT),
 				    len << (12 - SECTOR_SHIFT), GFP_NOFS);
 }
-
-/* For the conformance tests: NULL if there is no such device. */
-struct file *latchfs_helper_bdev_open(const char *path)
-{
-	struct file *file = bdev_file_open_by_path(path,
-			BLK_OPEN_READ | BLK_OPEN_WRITE, NULL, NULL);
-
-	return IS_ERR(file) ? NULL : file;
-}
