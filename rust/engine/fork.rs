@@ -8,52 +8,22 @@
 //! memory. It is protected by the ILOCK of its inode, or for a hidden file by the AG inode lock.
 //! XFS calls it `xfs_ifork`.
 
-use crate::format::units::DiskBlock;
-use crate::sys;
+pub use crate::format::inode::ForkFormat;
+
+use crate::{
+    engine::error::{Error, Result},
+    format::{
+        self,
+        limits::{FILE_ROOT_AREA, LITERAL_SIZE},
+        units::DiskBlock, //
+    },
+    sys::{self, Errno},
+};
 
 /// Most bytes a fork of an inode holds inline: the literal area of a 512-byte slot.
-pub const INODE_FORK_BYTES: usize = 320;
+pub const INODE_FORK_BYTES: usize = LITERAL_SIZE;
 /// Most bytes a fork of a hidden file holds inline: its root area in the AG header.
-pub const HIDDEN_FORK_BYTES: usize = 160;
-
-/// What the bytes of a fork mean. Values are those of the on-disk `data_format`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(u8)]
-pub enum ForkFormat {
-    /// Nothing: device, fifo, socket.
-    #[default]
-    None = 0,
-    /// Extent records, sorted, 16 bytes each.
-    InlineExtents = 1,
-    /// Root of a tree of extent records.
-    ExtentTree = 2,
-    /// Directory entries in key order.
-    InlineDir = 3,
-    /// Root of a tree of directory entries.
-    DirTree = 4,
-    /// Target of a symbolic link.
-    InlineSymlink = 5,
-}
-
-impl ForkFormat {
-    /// From the value on disk; `None` if there is no such format.
-    pub const fn from_disk(v: u8) -> Option<Self> {
-        Some(match v {
-            0 => Self::None,
-            1 => Self::InlineExtents,
-            2 => Self::ExtentTree,
-            3 => Self::InlineDir,
-            4 => Self::DirTree,
-            5 => Self::InlineSymlink,
-            _ => return None,
-        })
-    }
-
-    /// Whether the content is a tree whose root is [`Fork::root`].
-    pub const fn is_tree(self) -> bool {
-        matches!(self, Self::ExtentTree | Self::DirTree)
-    }
-}
+pub const HIDDEN_FORK_BYTES: usize = FILE_ROOT_AREA;
 
 /// Where a tree begins. Block 0 (never a tree block) and depth 0 is the empty tree.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -123,6 +93,43 @@ impl Fork {
             self.root.depth == 0
         } else {
             self.inline.is_empty()
+        }
+    }
+}
+
+impl Fork {
+    /// The fork that slot or header bytes describe: `bytes` is the used part of the literal area,
+    /// `blocks` the inode's block count. What it contains was verified. ENOMEM; EUCLEAN if a root
+    /// is not as long as a root.
+    pub(crate) fn from_disk(
+        format: ForkFormat,
+        depth: u8,
+        bytes: &[u8],
+        blocks: u64,
+        limit: usize,
+    ) -> Result<Self> {
+        let mut fork = Self::new(format);
+        fork.limit = u16::try_from(limit).unwrap_or(0);
+        fork.root.blocks = blocks;
+        if format.is_tree() {
+            let root = format::btree::TreeRoot::parse(bytes, depth)
+                .ok_or_else(|| Error::new(Errno::UCLEAN))?;
+            fork.root.block = root.block;
+            fork.root.depth = depth;
+        } else {
+            fork.inline.try_extend_from_slice(bytes)?;
+        }
+        Ok(fork)
+    }
+
+    /// Format, depth and bytes of the fork as a slot or header has them; the bytes of a tree's root
+    /// are made in `scratch`.
+    pub(crate) fn to_disk<'a>(&'a self, scratch: &'a mut [u8; 8]) -> (ForkFormat, u8, &'a [u8]) {
+        if self.format.is_tree() {
+            *scratch = self.root.block.0.to_le_bytes();
+            (self.format, self.root.depth, scratch)
+        } else {
+            (self.format, 0, &self.inline)
         }
     }
 }

@@ -33,7 +33,7 @@ mod tests;
 
 pub use self::{
     cache::InodeRef,
-    fields::{Attrs, Core, FileKind},
+    fields::{Attrs, Core},
     flush::{attach, flush_dirty, mark_dirty},
     load::{iget, iget_handle},
     lock::{lock_two, InodeRead, InodeWrite},
@@ -48,8 +48,13 @@ use crate::{
         fork::Fork,
         locks::{Ilock, InodeItem},
     },
-    format::units::Ino,
-    sys::{Errno, RwSem, Spin},
+    format::{dirent::FileType, units::Ino},
+    sys::{
+        atomic::{AtomicU32, Ordering},
+        Errno,
+        RwSem,
+        Spin, //
+    },
 };
 
 /// An inode in memory. Use it through an [`InodeRef`].
@@ -58,6 +63,10 @@ pub struct Inode {
     pub ino: Ino,
     /// Users, dirty, and whether it may go away.
     pub(crate) state: StateWord,
+    /// Type (as [`FileType`], 0 unknown) and link count, for those who cannot wait for the ILOCK. The
+    /// type is constant as long as somebody uses the object.
+    ftype: AtomicU32,
+    links: AtomicU32,
     /// What a regular file keeps outside of its ILOCK.
     pub file: FileState,
     /// Everything that changes: core, forks, extent index.
@@ -83,9 +92,36 @@ impl Inode {
         Self {
             ino,
             state: StateWord::new(),
+            ftype: AtomicU32::new(0),
+            links: AtomicU32::new(0),
             file: FileState::default(),
             ilock: RwSem::new(inner),
             item: Spin::new(Item::default()),
+        }
+    }
+
+    /// What it is. Takes no lock.
+    pub fn ftype(&self) -> Option<FileType> {
+        FileType::from_disk(self.ftype.load(Ordering::Relaxed) as u8)
+    }
+
+    /// Its link count. Takes no lock: without the ILOCK it may be changing.
+    pub(crate) fn links(&self) -> u32 {
+        self.links.load(Ordering::Acquire)
+    }
+
+    /// Repeats `core.nlink` for those who cannot take the ILOCK, which the caller holds.
+    pub(crate) fn set_links(&self, nlink: u32) {
+        self.links.store(nlink, Ordering::Release);
+    }
+
+    /// Tells what is known without the ILOCK about a new or just loaded inode.
+    pub(crate) fn set_kind(&self, core: &Core) {
+        let ftype = core.ftype().map_or(0, |t| t as u32);
+        self.ftype.store(ftype, Ordering::Relaxed);
+        self.set_links(core.nlink);
+        if core.is_regular() {
+            self.file.loaded(core.disk_size);
         }
     }
 

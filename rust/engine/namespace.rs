@@ -28,7 +28,7 @@
 mod attr;
 mod create;
 mod entry;
-pub(crate) mod inodegc;
+mod inodegc;
 mod link;
 mod lookup;
 mod orphan;
@@ -42,7 +42,7 @@ mod tests;
 pub use self::{
     attr::{set_flags, setattr},
     create::{create, tmpfile},
-    inodegc::{inactivate_later, inodegc_flush},
+    inodegc::{inactivate_later, inodegc_flush, start_inodegc, stop_inodegc},
     link::link,
     lookup::{lookup, lookup_ino, parent, readdir},
     orphan::recover_orphans,
@@ -50,6 +50,8 @@ pub use self::{
     rename::rename,
     symlink::{readlink, symlink},
 };
+
+pub(crate) use self::inodegc::GcWorkers;
 
 use crate::{engine::inode::InodeRef, format::units::Ino, sys::Time};
 
@@ -134,6 +136,6 @@ pub struct RenameArgs<'a> {
 pub struct Named {
     /// The inode.
     pub ino: Ino,
-    /// Its kind as `d_type`.
+    /// Its type as in the entry: [`FileType`](crate::format::dirent::FileType) numbers.
     pub ftype: u8,
 }

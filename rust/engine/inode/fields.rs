@@ -3,62 +3,22 @@
 //! The fields of an inode, and their way to and from its slot.
 
 use crate::{
-    engine::fork::Fork,
-    format::units::Ino,
-    sys::Time, //
+    engine::{
+        error::{Error, Result},
+        fork::{Fork, INODE_FORK_BYTES},
+    },
+    format::{
+        dirent::FileType,
+        header::Context,
+        inode::InodeSlot,
+        units::{Ino, Lsn},
+    },
+    sys::{Errno, Time},
 };
+use zerocopy::little_endian::{I64, U16, U32, U64};
 
-/// `S_IFMT`: the bits of a mode that say what the inode is.
-pub const S_IFMT: u16 = 0o170000;
-/// `S_ISVTX` and everything below: what chmod(2) can change.
+/// `S_ISVTX`, `S_ISGID`, `S_ISUID` and permissions: what chmod(2) can change.
 pub const S_IALLUGO: u16 = 0o7777;
-
-/// What an inode is. Values are `mode >> 12`, also those of `d_type` and of the file type in a
-/// directory entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum FileKind {
-    /// Named pipe.
-    Fifo = 1,
-    /// Character device.
-    Char = 2,
-    /// Directory.
-    Dir = 4,
-    /// Block device.
-    Block = 6,
-    /// Regular file.
-    Regular = 8,
-    /// Symbolic link.
-    Symlink = 10,
-    /// Socket.
-    Socket = 12,
-}
-
-impl FileKind {
-    /// The kind in `mode`; `None` if it is not a legal one.
-    pub const fn of_mode(mode: u16) -> Option<Self> {
-        Some(match mode >> 12 {
-            1 => Self::Fifo,
-            2 => Self::Char,
-            4 => Self::Dir,
-            6 => Self::Block,
-            8 => Self::Regular,
-            10 => Self::Symlink,
-            12 => Self::Socket,
-            _ => return None,
-        })
-    }
-
-    /// The value in a directory entry.
-    pub const fn ftype(self) -> u8 {
-        self as u8
-    }
-
-    /// Whether the inode has a device number.
-    pub const fn is_device(self) -> bool {
-        matches!(self, Self::Char | Self::Block)
-    }
-}
 
 /// The fields of an inode that are in its slot, beside its forks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -101,18 +61,18 @@ pub struct Core {
 
 impl Core {
     /// What the inode is; `None` for a free slot.
-    pub const fn kind(&self) -> Option<FileKind> {
-        FileKind::of_mode(self.mode)
+    pub const fn ftype(&self) -> Option<FileType> {
+        FileType::from_mode(self.mode)
     }
 
     /// Whether it is a directory.
     pub const fn is_dir(&self) -> bool {
-        matches!(self.kind(), Some(FileKind::Dir))
+        matches!(self.ftype(), Some(FileType::Directory))
     }
 
     /// Whether it is a regular file.
     pub const fn is_regular(&self) -> bool {
-        matches!(self.kind(), Some(FileKind::Regular))
+        matches!(self.ftype(), Some(FileType::Regular))
     }
 
     /// Sets the times a change of the inode moves, and counts the change.
@@ -188,5 +148,89 @@ impl Attrs {
             version: core.version,
             flags: core.flags,
         }
+    }
+}
+
+fn time(secs: I64, nanos: U32) -> Time {
+    Time {
+        secs: secs.get(),
+        nanos: nanos.get(),
+    }
+}
+
+impl Core {
+    /// The fields of a slot that was verified and is in use, and its data fork. ENOMEM, EUCLEAN.
+    pub(crate) fn decode(slot: &InodeSlot) -> Result<(Self, Fork)> {
+        let core = Self {
+            generation: slot.generation.get(),
+            mode: slot.mode.get(),
+            uid: slot.uid.get(),
+            gid: slot.gid.get(),
+            projid: slot.projid.get(),
+            nlink: slot.nlink.get(),
+            rdev: slot.rdev.get(),
+            disk_size: slot.size.get(),
+            atime: time(slot.atime, slot.atime_ns),
+            mtime: time(slot.mtime, slot.mtime_ns),
+            ctime: time(slot.ctime, slot.ctime_ns),
+            btime: time(slot.btime, slot.btime_ns),
+            version: slot.version.get(),
+            flags: slot.flags.get(),
+            flags2: slot.flags2.get(),
+            parent: Ino(slot.parent.get()),
+        };
+        let format = slot
+            .data_format()
+            .ok_or_else(|| Error::new(Errno::UCLEAN))?;
+        let fork = Fork::from_disk(
+            format,
+            slot.data_depth,
+            slot.data(),
+            slot.blocks.get(),
+            INODE_FORK_BYTES,
+        )?;
+        Ok((core, fork))
+    }
+
+    /// Makes `slot`, whatever it was, the sealed slot of `ino` with these fields and this data
+    /// fork; with mode 0 a free one. EUCLEAN if the fork does not fit, which the engine prevents.
+    pub(crate) fn encode(
+        &self,
+        slot: &mut InodeSlot,
+        context: &Context,
+        ino: Ino,
+        data: &Fork,
+        lsn: Lsn,
+    ) -> Result {
+        *slot = InodeSlot::new(context, ino, self.generation);
+        if self.mode != 0 {
+            slot.mode = U16::new(self.mode);
+            slot.uid = U32::new(self.uid);
+            slot.gid = U32::new(self.gid);
+            slot.projid = U32::new(self.projid);
+            slot.nlink = U32::new(self.nlink);
+            slot.rdev = U32::new(self.rdev);
+            slot.size = U64::new(self.disk_size);
+            slot.blocks = U64::new(data.root.blocks);
+            slot.atime = I64::new(self.atime.secs);
+            slot.mtime = I64::new(self.mtime.secs);
+            slot.ctime = I64::new(self.ctime.secs);
+            slot.btime = I64::new(self.btime.secs);
+            slot.atime_ns = U32::new(self.atime.nanos);
+            slot.mtime_ns = U32::new(self.mtime.nanos);
+            slot.ctime_ns = U32::new(self.ctime.nanos);
+            slot.btime_ns = U32::new(self.btime.nanos);
+            slot.version = U64::new(self.version);
+            slot.flags = U64::new(self.flags);
+            slot.flags2 = U64::new(self.flags2);
+            slot.parent = U64::new(self.parent.0);
+            let mut scratch = [0; 8];
+            let (format, depth, bytes) = data.to_disk(&mut scratch);
+            if !slot.set_data(format, depth, bytes) {
+                return Err(Error::new(Errno::UCLEAN));
+            }
+        }
+        slot.seal(context, lsn);
+        Ok(())
     }
 }

@@ -176,6 +176,11 @@ impl StateWord {
         killed
     }
 
+    /// Whether the object has left the cache.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.0.load(Ordering::Acquire) & DEAD != 0
+    }
+
     /// Kills the object whoever uses it: its file system is going away, or loading it failed.
     pub(crate) fn kill(&self) -> bool {
         self.update(|w| Some(w | DEAD)).0 & DEAD == 0

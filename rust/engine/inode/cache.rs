@@ -1,0 +1,326 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Number to object: the inodes in memory of one allocation group.
+//!
+//! Sharded by chunk, each shard a hash table under a spinlock. The table owns the memory of an
+//! object, not a use of it: an object stays while it is used, dirty or with inodegc, and after that
+//! until the shrinker wants its memory.
+//!
+//! A number that is being read from disk has a placeholder, so that however many look for it, one
+//! reads and all get the same object. Placeholders and new objects are made under the AG inode lock
+//! only, and only if the inode map says (or is about to say) that the number is in use.
+
+use super::{
+    state::Gone,
+    table::{Entry, Store, Table},
+    Inode,
+};
+use crate::{
+    engine::{error::Result, locks::InodeShard},
+    format::units::Ino,
+    sys::{Arc, Spin, WaitQueue},
+};
+use core::ops::Deref;
+
+/// A counted use of an [`Inode`]. Cloning and dropping never sleep.
+///
+/// Dropping the last one leaves the object in the cache; see
+/// [`inactivate_later`](crate::engine::namespace::inactivate_later) for what a user that had the
+/// inode open must call instead.
+pub struct InodeRef {
+    inode: Arc<Inode>,
+}
+
+impl InodeRef {
+    /// For a new object, whose word begins with the one use this is, and for
+    /// [`StateWord::claim_free`](super::state::StateWord::claim_free).
+    pub(crate) fn adopt(inode: Arc<Inode>) -> Self {
+        Self { inode }
+    }
+
+    /// The object's memory, without a use.
+    pub(crate) fn object(&self) -> &Arc<Inode> {
+        &self.inode
+    }
+
+    /// Whether both are the same inode.
+    pub fn same(&self, other: &InodeRef) -> bool {
+        Arc::ptr_eq(&self.inode, &other.inode)
+    }
+}
+
+impl Deref for InodeRef {
+    type Target = Inode;
+
+    fn deref(&self) -> &Inode {
+        &self.inode
+    }
+}
+
+impl Clone for InodeRef {
+    fn clone(&self) -> Self {
+        self.inode.state.get_more();
+        Self {
+            inode: self.inode.clone(),
+        }
+    }
+}
+
+impl Drop for InodeRef {
+    fn drop(&mut self) {
+        self.inode.state.put();
+    }
+}
+
+/// What a lookup found.
+pub(crate) enum Found {
+    /// The object, one use taken.
+    Object(InodeRef),
+    /// Its number is free, or it is unlinked and its last user has gone.
+    Unlinked,
+    /// Somebody reads it: [`Cache::wait_loaded`], then look again.
+    Loading,
+    /// Not in memory.
+    Nothing,
+}
+
+/// How an allocation of a number finds the cache.
+pub(crate) enum Reuse {
+    /// No object.
+    Nothing,
+    /// The object of the number's last life, nobody uses it.
+    Object(InodeRef),
+    /// Somebody still looks at the object of its last life: take another number.
+    Busy,
+}
+
+/// Number of shards of an allocation group.
+const SHARDS: usize = 8;
+
+/// The cache of one allocation group.
+pub(crate) struct Cache {
+    shards: [Spin<Table, InodeShard>; SHARDS],
+    loaded: WaitQueue,
+}
+
+impl Cache {
+    /// An empty cache; allocates nothing.
+    pub(crate) fn new() -> Self {
+        Self {
+            shards: core::array::from_fn(|_| Spin::new(Table::new())),
+            loaded: WaitQueue::new(),
+        }
+    }
+
+    fn shard(&self, ino: Ino) -> &Spin<Table, InodeShard> {
+        let [first, ..] = &self.shards;
+        self.shards
+            .get(ino.chunk() as usize % SHARDS)
+            .unwrap_or(first)
+    }
+
+    /// Looks for the object of `ino`. Never sleeps.
+    pub(crate) fn find(&self, ino: Ino) -> Found {
+        let table = self.shard(ino).lock();
+        match table.find(ino) {
+            None => Found::Nothing,
+            Some(Entry::Loading(_)) => Found::Loading,
+            Some(Entry::Object(inode)) => match inode.state.get() {
+                Ok(()) => Found::Object(InodeRef::adopt(inode.clone())),
+                Err(Gone::Dead) => Found::Nothing,
+                Err(Gone::Unlinked) => Found::Unlinked,
+            },
+        }
+    }
+
+    /// The memory of the object of `ino`, whatever its state is, without a use. Never sleeps.
+    pub(crate) fn peek(&self, ino: Ino) -> Option<Arc<Inode>> {
+        match self.shard(ino).lock().find(ino) {
+            Some(Entry::Object(inode)) => Some(inode.clone()),
+            _ => None,
+        }
+    }
+
+    /// Waits until `ino` is not being read. May sleep, for one metadata read; the reader needs the
+    /// AG inode lock no more.
+    pub(crate) fn wait_loaded(&self, ino: Ino) {
+        self.loaded.wait(|| {
+            !matches!(
+                self.shard(ino).lock().find(ino),
+                Some(Entry::Loading(_)) //
+            )
+        });
+    }
+
+    /// Whether a free number can be used again as far as the cache goes. Under the AG inode lock.
+    pub(crate) fn reuse(&self, ino: Ino) -> Reuse {
+        let table = self.shard(ino).lock();
+        match table.find(ino) {
+            None => Reuse::Nothing,
+            Some(Entry::Object(inode)) if inode.state.claim_free() => {
+                Reuse::Object(InodeRef::adopt(inode.clone()))
+            }
+            Some(Entry::Object(inode)) if inode.state.is_dead() => Reuse::Nothing,
+            Some(_) => Reuse::Busy,
+        }
+    }
+
+    /// Makes room for one more entry in the shard of `ino` and puts `entry` in, unless there is a
+    /// live one: then that stays and `None` is returned. May sleep; ENOMEM unless it `must`.
+    fn insert(&self, ino: Ino, entry: Entry, must: bool) -> Result<Option<()>> {
+        let shard = self.shard(ino);
+        let mut entry = entry;
+        let mut store: Option<Store> = None;
+        loop {
+            let want;
+            // What falls out of the table is dropped after its lock.
+            let _dead;
+            {
+                let mut table = shard.lock();
+                if let Some(fresh) = store.take() {
+                    store = Some(table.grow_into(fresh));
+                }
+                match table.find(ino) {
+                    Some(Entry::Loading(_)) => return Ok(None),
+                    Some(Entry::Object(old)) if !old.state.is_dead() => return Ok(None),
+                    _ => {}
+                }
+                match table.insert(entry) {
+                    Ok(old) => {
+                        _dead = old;
+                        drop(table);
+                        return Ok(Some(()));
+                    }
+                    Err(back) => {
+                        entry = back;
+                        want = table.wants_room();
+                    }
+                }
+            }
+            store = match want {
+                Some(slots) if must => Some(Store::must_with_slots(slots)),
+                Some(slots) => Some(Store::with_slots(slots)?),
+                None => None,
+            };
+        }
+    }
+
+    /// Says that the caller will read `ino`. `None` if it is there, or being read by somebody else.
+    /// Under the AG inode lock. May sleep; ENOMEM.
+    pub(crate) fn begin_load(&self, ino: Ino) -> Result<Option<Load<'_>>> {
+        Ok(self
+            .insert(ino, Entry::Loading(ino), false)?
+            .map(|()| Load { cache: self, ino }))
+    }
+
+    /// Makes a new inode findable. Under the AG inode lock, exclusive, with the number's bit set.
+    /// May sleep for memory, cannot fail: the commit that made the inode is done.
+    pub(crate) fn publish(&self, inode: &InodeRef) {
+        let entry = Entry::Object(inode.object().clone());
+        let _ = self.insert(inode.ino, entry, true);
+    }
+
+    /// Removes up to `max` objects that are clean and unused; the shrinker's call. `cursor` is where
+    /// the last call ended. Takes spinlocks only. Returns the number removed.
+    pub(crate) fn reclaim(&self, cursor: &mut usize, max: usize, second_chance: bool) -> usize {
+        let mut done = 0;
+        for _ in 0..SHARDS {
+            if done >= max {
+                break;
+            }
+            let shard_no = *cursor % SHARDS;
+            *cursor = cursor.wrapping_add(1);
+            let Some(shard) = self.shards.get(shard_no) else {
+                continue;
+            };
+            let mut at = 0;
+            loop {
+                // One object at a time: freeing an object's memory happens outside of the lock.
+                let victim;
+                {
+                    let mut table = shard.lock();
+                    let mut ino = None;
+                    let end = table.slots();
+                    let mut looked = 0;
+                    while at < end && looked < 64 {
+                        if let Some(Entry::Object(inode)) = table.slot(at) {
+                            if inode.state.reclaim(second_chance) {
+                                ino = Some(inode.ino);
+                                break;
+                            }
+                        }
+                        at = at.saturating_add(1);
+                        looked += 1;
+                    }
+                    victim = ino.and_then(|ino| table.remove(ino));
+                    if victim.is_none() && at >= end {
+                        break;
+                    }
+                }
+                if victim.is_some() {
+                    done += 1;
+                    if done >= max {
+                        break;
+                    }
+                }
+            }
+        }
+        done
+    }
+
+    /// Kills the clean unused object of `ino`, if there is one. `false` if one is there that cannot
+    /// go. Under the AG inode lock, exclusive, for the end of a chunk (rules M3).
+    pub(crate) fn evict(&self, ino: Ino) -> bool {
+        let _victim;
+        let mut table = self.shard(ino).lock();
+        match table.find(ino) {
+            None => true,
+            Some(Entry::Loading(_)) => false,
+            Some(Entry::Object(inode)) => {
+                if inode.state.reclaim(false) {
+                    _victim = table.remove(ino);
+                    drop(table);
+                    true
+                } else {
+                    inode.state.is_dead()
+                }
+            }
+        }
+    }
+
+    /// Objects in memory.
+    pub(crate) fn len(&self) -> usize {
+        self.shards.iter().map(|s| s.lock().len()).sum()
+    }
+}
+
+/// The right and the duty to read one inode. Dropping it without [`Load::done`] gives up: those who
+/// wait will read it themselves.
+pub(crate) struct Load<'a> {
+    cache: &'a Cache,
+    ino: Ino,
+}
+
+impl Load<'_> {
+    /// The inode was read: everyone finds the object from now on.
+    pub(crate) fn done(self, inode: &InodeRef) {
+        let _placeholder;
+        {
+            let mut table = self.cache.shard(self.ino).lock();
+            // The placeholder is there, so this replaces it and needs no room.
+            _placeholder = table.insert(Entry::Object(inode.object().clone()));
+        }
+    }
+}
+
+impl Drop for Load<'_> {
+    fn drop(&mut self) {
+        {
+            let mut table = self.cache.shard(self.ino).lock();
+            if let Some(Entry::Loading(_)) = table.find(self.ino) {
+                let _ = table.remove(self.ino);
+            }
+        }
+        self.cache.loaded.wake_all();
+    }
+}

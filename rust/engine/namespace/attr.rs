@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Changing attributes.
+
+use super::Change;
+use crate::{
+    engine::{
+        error::{Error, Result},
+        inode::{fields::S_IALLUGO, InodeRef, InodeWrite},
+        mount::Mount,
+        txn::{res, Txn},
+    },
+    format::inode::FLAG_ALL,
+    sys::{Arc, Errno, Time},
+};
+
+/// Begins a transaction that changes the attributes of `inode`.
+fn begin<'m, 'i>(m: &'m Arc<Mount>, inode: &'i InodeRef) -> Result<(Txn<'m>, InodeWrite<'i>)> {
+    let mut txn = m.begin(res::SETATTR)?;
+    let inner = inode.ilock.write();
+    if inner.core.mode == 0 {
+        return Err(Error::new(Errno::STALE));
+    }
+    txn.join_inode(inode)?;
+    Ok((txn, inner))
+}
+
+/// Changes attributes other than the size. One transaction under the ILOCK. Nothing may be held but
+/// i_rwsem. May sleep. EROFS, EIO, ENOMEM, EUCLEAN.
+pub fn setattr(m: &Arc<Mount>, inode: &InodeRef, change: &Change) -> Result {
+    let (txn, mut inner) = begin(m, inode)?;
+    let core = &mut inner.core;
+    if let Some(mode) = change.mode {
+        core.mode = (core.mode & !S_IALLUGO) | (mode & S_IALLUGO);
+    }
+    core.uid = change.uid.unwrap_or(core.uid);
+    core.gid = change.gid.unwrap_or(core.gid);
+    core.projid = change.projid.unwrap_or(core.projid);
+    core.atime = change.atime.unwrap_or(core.atime);
+    core.mtime = change.mtime.unwrap_or(core.mtime);
+    core.ctime = change.ctime.unwrap_or(core.ctime);
+    match change.version {
+        Some(version) => core.version = core.version.max(version),
+        None => core.bump(),
+    }
+    txn.commit()
+}
+
+/// Sets the flags of fileattr (`FLAG_*`), and the project if one is given; ctime becomes `now`.
+/// Locks and errors as [`setattr`]; EOPNOTSUPP for flags that do not exist.
+pub fn set_flags(
+    m: &Arc<Mount>,
+    inode: &InodeRef,
+    flags: u64,
+    projid: Option<u32>,
+    now: Time,
+) -> Result {
+    if flags & !FLAG_ALL != 0 {
+        return Err(Error::new(Errno::OPNOTSUPP));
+    }
+    let (txn, mut inner) = begin(m, inode)?;
+    inner.core.flags = flags;
+    inner.core.projid = projid.unwrap_or(inner.core.projid);
+    inner.core.touch(now, false);
+    txn.commit()
+}
