@@ -42,7 +42,7 @@ check_config() {
 		*)	! grep -qxF -- "$line" "$dir/.config" || continue ;;
 		esac
 		printf 'error: %s kernel: %s did not survive (got: %s)\n' "$kind" "$line" \
-			"$(grep -E "^(# )?$name[= ]" "$dir/.config" || echo 'no such symbol')"
+			"$(grep -E "^(# )?${name}[= ]" "$dir/.config" || echo 'no such symbol')"
 		lost=1
 	done < <(merged_config "$kind")
 	return $lost

@@ -137,7 +137,7 @@ report() {
 case ${1:-} in
 --install)
 	if [ "$distro" = debian ]; then
-		install_packages
+		locked packages install_packages
 	fi
 	locked tools install_tools
 	;;

@@ -9,7 +9,9 @@ quietly "$LATCHFS_CACHE/tools.log" cargo build --locked --release --bins \
 # Cargo allows no dot in the name of a program.
 for tool in mkfs fsck; do
 	if [ -e "$LATCHFS_TARGET/release/$tool-latchfs" ]; then
-		cp -f "$LATCHFS_TARGET/release/$tool-latchfs" "$LATCHFS_TARGET/release/$tool.latchfs"
+		# in one step: another process may be about to run it
+		cp "$LATCHFS_TARGET/release/$tool-latchfs" "$LATCHFS_TARGET/release/.$tool.$$"
+		mv -f "$LATCHFS_TARGET/release/.$tool.$$" "$LATCHFS_TARGET/release/$tool.latchfs"
 	fi
 done
 echo "$LATCHFS_TARGET/release"

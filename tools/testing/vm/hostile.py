@@ -247,7 +247,7 @@ def run(args):
             break
         if i % 50 == 49:
             print(f"   {i + 1} of {len(images)} images", flush=True)
-    print(f"{len(images)} hostile images: "
+    print(f"# {len(images)} hostile images: "
           + ", ".join(f"{n} {what}" for what, n in sorted(counts.items())))
     if failed:
         print(f"{failed} of {len(images)} hostile images failed")

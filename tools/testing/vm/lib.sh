@@ -99,6 +99,8 @@ run_test() {
 	fi
 	if [ $rc -eq 0 ]; then
 		passed=$((passed + 1))
+		# a remark worth reading
+		sed -n 's/^# /   /p' "$out"
 		printf 'ok %s (%d s)\n' "$name" $t
 	else
 		failed=$((failed + 1))

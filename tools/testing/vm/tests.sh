@@ -56,7 +56,7 @@ test_kunit() {
 	local results
 	[ "$FS" = latchfs ] || return 0
 	results=$(dmesg | grep -aE '^\[[^]]*\] +(not )?ok [0-9]+ ' || true)
-	echo "$(grep -c . <<<"$results" || true) KUnit results"
+	echo "# $(grep -c . <<<"$results" || true) KUnit results"
 	! grep -aE '\] +not ok' <<<"$results"
 }
 
@@ -125,7 +125,7 @@ test_storm() {
 fsx_run() {	# fsx_run CONFIG
 	local seed=${SEED:-$2}
 	fresh /dev/vdb
-	echo "fsx seed $seed"
+	echo "# fsx: $FSX_OPS operations, seed $seed"
 	fsx -q -q -f "$HERE/$1" -N "$FSX_OPS" -S "$seed" -P /tmp "$MNT/file"
 	done_with /dev/vdb
 }
@@ -226,7 +226,9 @@ ALL="load_unload kunit busy mount_options mount_garbage storm fsx_buffered fsx_m
 
 new_splats
 fs_load || exit 1
-for name in ${*:-$ALL}; do
+# shellcheck disable=SC2086
+[ $# -gt 0 ] || set -- $ALL
+for name; do
 	case $name in
 	posix)
 		run_posix ;;
