@@ -293,6 +293,16 @@ void latchfs_helper_cache_no_acl(struct inode *inode)
 	cache_no_acl(inode);
 }
 
+bool latchfs_helper_is_dirsync(const struct inode *inode)
+{
+	return IS_DIRSYNC(inode);
+}
+
+u32 latchfs_helper_logical_block_size(struct block_device *bdev)
+{
+	return bdev_logical_block_size(bdev);
+}
+
 /* page cache of an inode */
 
 void latchfs_helper_mapping_init(struct inode *inode)

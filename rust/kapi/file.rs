@@ -10,12 +10,12 @@ use super::inode::Inodes;
 use super::iomap::IomapOps;
 use super::iomap::IomapTables;
 use crate::bindings;
-use kernel::ffi::c_int;
-use kernel::ffi::c_uint;
 use core::marker::PhantomData;
 use core::ptr;
 use kernel::error::from_result;
 use kernel::error::to_result;
+use kernel::ffi::c_int;
+use kernel::ffi::c_uint;
 use kernel::prelude::*;
 
 /// Operations on open files. No lock is held but where said; all may sleep.
@@ -181,9 +181,7 @@ impl<'a, T: FileSystem> Kiocb<'a, T> {
     /// the cache, so that both kinds of I/O see the same.
     pub fn direct_fallback(&mut self, written: Result<usize>) -> Result<usize> {
         // SAFETY: the objects are valid.
-        count(unsafe {
-            bindings::direct_write_fallback(self.iocb, self.iter, 0, answer(written))
-        })
+        count(unsafe { bindings::direct_write_fallback(self.iocb, self.iter, 0, answer(written)) })
     }
 }
 

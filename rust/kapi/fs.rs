@@ -79,9 +79,8 @@ impl<T: Inodes + ContextOps> Registration<T> {
         T::inode_cache().0.store(cache, Ordering::Release);
         let init = bindings::file_system_type {
             name: T::NAME.as_char_ptr(),
-            fs_flags: (bindings::FS_REQUIRES_DEV
-                | bindings::FS_ALLOW_IDMAP
-                | bindings::FS_MGTIME) as i32,
+            fs_flags: (bindings::FS_REQUIRES_DEV | bindings::FS_ALLOW_IDMAP | bindings::FS_MGTIME)
+                as i32,
             init_fs_context: Some(fs_context::init::<T>),
             // SAFETY: the helper returns a static table.
             parameters: unsafe { bindings::parameters() },

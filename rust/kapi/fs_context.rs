@@ -12,11 +12,11 @@ use super::super_types::SuperBlock;
 use super::super_types::SuperOps;
 use super::super_types::SuperTable;
 use crate::bindings;
-use kernel::ffi::c_int;
 use core::marker::PhantomData;
 use core::ptr;
 use kernel::error::from_result;
 use kernel::error::to_result;
+use kernel::ffi::c_int;
 use kernel::prelude::*;
 use kernel::str::CStr;
 use kernel::types::Opaque;
@@ -53,17 +53,14 @@ pub trait ContextOps: FileSystem {
 
     /// Opens the file system. The private part it returns is torn down by
     /// [`SuperOps::put_super`] if anything fails later.
-    fn open(
-        sb: &NewSuper<'_, Self>,
-        options: Self::Options,
-        log: &MountLog,
-    ) -> Result<Self::Super>;
+    fn open(sb: &NewSuper<'_, Self>, options: Self::Options, log: &MountLog)
+        -> Result<Self::Super>;
 
     /// The root directory.
     fn root(sb: &SuperBlock<Self>) -> Result<IRef<Self>>;
 
-    /// Everything that may run once the mount is complete.
-    fn mounted(sb: &SuperBlock<Self>);
+    /// What has to be done before anybody looks: the engine is open, there is no inode yet.
+    fn mounted(sb: &SuperBlock<Self>) -> Result;
 
     /// Remount with new options. `rdonly` is the state that is asked for; VFS changes `SB_RDONLY`
     /// after this returns.
@@ -181,8 +178,9 @@ unsafe extern "C" fn fill_super<T: Inodes + ContextOps>(
         }
         // SAFETY: the private part is in place.
         let sb = unsafe { SuperBlock::<T>::from_raw(sb) };
-        make_root(sb).inspect_err(|_| T::put_super(sb))?;
-        T::mounted(sb);
+        T::mounted(sb)
+            .and_then(|()| make_root(sb))
+            .inspect_err(|_| T::put_super(sb))?;
         Ok(0)
     })
 }

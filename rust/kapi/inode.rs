@@ -8,6 +8,7 @@
 //! and the private part of ring 3. The private part is put in before `I_NEW` is cleared and taken
 //! out when VFS has unhashed the inode (`destroy_inode`); nothing else writes it.
 
+use super::assume;
 use super::file::FileOps;
 use super::fs::FileSystem;
 use super::ioend::IoendQueue;
@@ -19,6 +20,7 @@ use super::super_types::SuperBlock;
 use super::super_types::SuperOps;
 use super::writeback::WritebackOps;
 use crate::bindings;
+use crate::sys::witness::IolockExcl;
 use crate::sys::Time;
 use core::cell::Cell;
 use core::cell::UnsafeCell;
@@ -30,6 +32,7 @@ use kernel::prelude::*;
 use kernel::types::Opaque;
 
 mod new;
+pub use new::Iget;
 pub use new::InodeAttrs;
 pub use new::NewInode;
 pub use new::ReadyInode;
@@ -251,6 +254,41 @@ impl<T: FileSystem> Inode<T> {
         }
     }
 
+    /// Sets the time of last change, to one that this file system handed out.
+    pub fn set_ctime(&self, time: Time) {
+        // SAFETY: the inode is valid.
+        unsafe { bindings::inode_set_ctime(self.as_ptr(), time.secs, time.nanos) };
+    }
+
+    /// Sets all times. The caller holds `i_rwsem`.
+    pub fn set_times(&self, atime: Time, mtime: Time, ctime: Time) {
+        let inode = self.as_ptr();
+        // SAFETY: the inode is valid.
+        unsafe {
+            (*inode).i_atime_sec = atime.secs;
+            (*inode).i_atime_nsec = atime.nanos;
+        }
+        self.set_mtime(mtime);
+        self.set_ctime(ctime);
+    }
+
+    /// Sets mode, owner and group. The caller holds `i_rwsem`.
+    pub fn set_owner(&self, mode: u16, uid: u32, gid: u32) {
+        let inode = self.as_ptr();
+        // SAFETY: the inode is valid.
+        unsafe {
+            (*inode).i_mode = mode;
+            bindings::i_uid_write(inode, uid);
+            bindings::i_gid_write(inode, gid);
+        }
+    }
+
+    /// Whether changes of a directory's entries must be durable when they return.
+    pub fn is_dirsync(&self) -> bool {
+        // SAFETY: the inode is valid.
+        unsafe { bindings::is_dirsync(self.as_ptr()) }
+    }
+
     /// Sets the time of last change to now and returns it.
     pub fn touch_ctime(&self) -> Time {
         // SAFETY: the inode is valid; C uses cmpxchg.
@@ -313,6 +351,14 @@ impl<T: FileSystem> Inode<T> {
 
 /// `i_rwsem` held exclusively.
 pub struct InodeLock<'a, T: FileSystem>(&'a Inode<T>);
+
+impl<T: FileSystem> InodeLock<'_, T> {
+    /// The proof for the engine.
+    pub fn witness(&self) -> IolockExcl<'_> {
+        // SAFETY: the guard proves that this task holds the lock.
+        unsafe { assume::iolock_excl(self.0) }
+    }
+}
 
 impl<T: FileSystem> Drop for InodeLock<'_, T> {
     fn drop(&mut self) {

@@ -12,10 +12,10 @@ use crate::sys::witness::CleanRange;
 use crate::sys::witness::InvalidateExcl;
 use crate::sys::witness::LockedFolio;
 use crate::sys::NofsScope;
-use kernel::ffi::c_int;
-use kernel::ffi::c_uint;
 use core::marker::PhantomData;
 use kernel::error::from_result;
+use kernel::ffi::c_int;
+use kernel::ffi::c_uint;
 use kernel::prelude::*;
 
 /// What a range of a file is (`IOMAP_*`).
@@ -82,12 +82,8 @@ pub trait IomapOps: FileSystem {
     fn zero_begin(inode: &Inode<Self>, pos: u64, len: u64) -> Result<Mapping>;
 
     /// For a write fault.
-    fn mkwrite(
-        inode: &Inode<Self>,
-        folio: &LockedFolio<'_>,
-        pos: u64,
-        len: u64,
-    ) -> Result<Mapping>;
+    fn mkwrite(inode: &Inode<Self>, folio: &LockedFolio<'_>, pos: u64, len: u64)
+        -> Result<Mapping>;
 
     /// The value of the inode's sequence. Does not sleep.
     fn cookie(inode: &Inode<Self>) -> u64;

@@ -17,13 +17,13 @@ use super::inode::ReadyInode;
 use super::stat::KStat;
 use crate::bindings;
 use crate::sys::witness::IolockExcl;
-use kernel::ffi::c_char;
-use kernel::ffi::c_int;
-use kernel::ffi::c_uint;
 use core::marker::PhantomData;
 use core::ptr;
 use kernel::error::from_result;
 use kernel::error::to_result;
+use kernel::ffi::c_char;
+use kernel::ffi::c_int;
+use kernel::ffi::c_uint;
 use kernel::prelude::*;
 use kernel::str::CStr;
 
@@ -130,9 +130,7 @@ impl<'a, T: FileSystem> SetAttr<'a, T> {
     /// Checks permissions and limits.
     pub fn prepare(&mut self) -> Result {
         // SAFETY: all objects are valid, `i_rwsem` is held.
-        to_result(unsafe {
-            bindings::setattr_prepare(self.idmap.as_ptr(), self.dentry, self.attr)
-        })
+        to_result(unsafe { bindings::setattr_prepare(self.idmap.as_ptr(), self.dentry, self.attr) })
     }
 
     /// Copies everything but the size into the C inode.

@@ -15,10 +15,10 @@ use crate::bindings;
 use crate::sys::witness::InvalidateExcl;
 use crate::sys::witness::IolockExcl;
 use crate::sys::NofsScope;
-use kernel::ffi::c_int;
 use core::marker::PhantomData;
 use core::ptr;
 use kernel::error::to_result;
+use kernel::ffi::c_int;
 use kernel::prelude::*;
 
 /// What a file system needs for files in the page cache.

@@ -11,11 +11,14 @@ use super::inode::Inodes;
 use super::seq_file::SeqFile;
 use super::statfs::StatFs;
 use crate::bindings;
-use kernel::ffi::c_int;
+use crate::sys::device::Device;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 use kernel::error::from_result;
+use kernel::ffi::c_int;
 use kernel::prelude::*;
+use kernel::str::CStr;
+use kernel::str::CStrExt as _;
 use kernel::types::Opaque;
 
 /// A `struct super_block` of file system `T` whose private part is in place.
@@ -91,9 +94,6 @@ impl<T: FileSystem> SuperBlock<T> {
     }
 }
 
-/// The device of a super block that is being set up, for the engine's device.
-pub struct RawDevice(pub(crate) NonNull<bindings::block_device>);
-
 /// What [`NewSuper::set`] puts into a fresh super block.
 pub struct SuperParams {
     /// `s_magic`: what statfs(2) reports as the type.
@@ -142,10 +142,24 @@ impl<'a, T: FileSystem> NewSuper<'a, T> {
     }
 
     /// The device of the mount.
-    pub fn device(&self) -> Result<RawDevice> {
+    pub fn device(&self) -> Result<Device> {
+        // SAFETY: s_bdev_file is set by get_tree_bdev() before fill_super.
+        let file = unsafe { (*self.sb.get()).s_bdev_file };
+        let file = NonNull::new(file).ok_or(ENXIO)?;
+        // SAFETY: the file is that of an open block device.
+        unsafe { Device::from_file(file, self.rdonly()) }.map_err(|_| ENOMEM)
+    }
+
+    /// Bytes of a logical block of the device.
+    pub fn logical_block_size(&self) -> u32 {
         // SAFETY: s_bdev is set by get_tree_bdev() before fill_super.
-        let bdev = unsafe { (*self.sb.get()).s_bdev };
-        NonNull::new(bdev).map(RawDevice).ok_or(ENXIO)
+        unsafe { bindings::logical_block_size((*self.sb.get()).s_bdev) }
+    }
+
+    /// What the mount is called in messages: the name of the device.
+    pub fn id(&self) -> &CStr {
+        // SAFETY: the name is terminated and does not change while fill_super runs.
+        unsafe { CStr::from_char_ptr((*self.sb.get()).s_id.as_ptr().cast()) }
     }
 
     /// Fills in the fields that VFS reads: limits of sizes and times, identity, flags.

@@ -15,10 +15,10 @@ use super::super_types::SuperBlock;
 use crate::bindings;
 use crate::sys::witness::LockedFolio;
 use crate::sys::NofsScope;
-use kernel::ffi::c_int;
-use kernel::ffi::c_uint;
 use core::marker::PhantomData;
 use kernel::error::Error;
+use kernel::ffi::c_int;
+use kernel::ffi::c_uint;
 use kernel::prelude::*;
 
 /// Writeback of a file. Called with the folio locked and its writeback bit set; `i_rwsem` and the

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Attributes: stat, chmod, chown, utimes, truncate, chattr.
+
+use super::inode;
+use super::inode::push_attrs;
+use super::mount_of;
+use super::Inode;
+use super::Latchfs;
+use crate::bindings;
+use crate::engine::file;
+use crate::engine::namespace;
+use crate::format::inode::FLAG_ALL;
+use crate::format::inode::FLAG_APPEND;
+use crate::format::inode::FLAG_IMMUTABLE;
+use crate::format::inode::FLAG_NODUMP;
+use crate::kapi::fileattr::FileAttr;
+use crate::kapi::inode::InodeOps;
+use crate::kapi::namei::SetAttr;
+use crate::kapi::stat::KStat;
+use kernel::prelude::*;
+
+impl InodeOps for Latchfs {
+    fn getattr(inode: &Inode, stat: &mut KStat) -> Result {
+        if mount_of(inode).is_shutdown() {
+            return Err(EIO);
+        }
+        let attrs = inode.data().attrs();
+        stat.set_btime(attrs.btime);
+        let mut blocks = attrs.blocks;
+        if inode.is(bindings::S_IFREG) {
+            blocks = blocks.saturating_add(file::delayed_blocks(inode.data()));
+            let align = inode.sb().data().dio_align;
+            stat.set_dio_align(align, align);
+        }
+        stat.set_blocks(blocks.saturating_mul(inode::SECTORS));
+        stat.set_attributes(statx_attributes(attrs.flags), statx_attributes(FLAG_ALL));
+        Ok(())
+    }
+
+    fn setattr(args: &mut SetAttr<'_, Self>) -> Result {
+        let inode = args.inode();
+        if mount_of(inode).is_shutdown() {
+            return Err(EIO);
+        }
+        args.prepare()?;
+        match args.size() {
+            Some(size) => set_size(args, size)?,
+            None => args.copy(),
+        }
+        inode.inc_version();
+        push_attrs(inode).inspect_err(|_| take_back(inode))
+    }
+
+    fn readlink(inode: &Inode, out: &mut KVec<u8>) -> Result {
+        inode::read_target(inode.sb(), inode.data(), out)
+    }
+
+    fn fileattr_get(inode: &Inode) -> Result<(u32, u32)> {
+        let attrs = inode.data().attrs();
+        // CAST: the flags are those of FS_*_FL, which has 32 bits.
+        Ok(((attrs.flags & FLAG_ALL) as u32, attrs.projid))
+    }
+
+    fn fileattr_set(inode: &Inode, fa: &FileAttr) -> Result {
+        let flags = u64::from(fa.flags());
+        if fa.has_fsx() || flags & !FLAG_ALL != 0 {
+            return Err(EOPNOTSUPP);
+        }
+        let now = inode.touch_ctime();
+        inode.inc_version();
+        namespace::set_flags(mount_of(inode), inode.data(), flags, None, now)?;
+        inode.set_flags(inode::vfs_flags(flags), inode::S_MASK);
+        Ok(())
+    }
+
+    fn sync_lazytime(inode: &Inode) {
+        // Nobody to report to: the next fsync or sync tries again and does report.
+        let _ = push_attrs(inode);
+    }
+}
+
+/// The attributes of statx(2) for our flags.
+fn statx_attributes(flags: u64) -> u64 {
+    [
+        (FLAG_IMMUTABLE, bindings::STATX_ATTR_IMMUTABLE),
+        (FLAG_APPEND, bindings::STATX_ATTR_APPEND),
+        (FLAG_NODUMP, bindings::STATX_ATTR_NODUMP),
+    ]
+    .iter()
+    .filter(|(flag, _)| flags & flag != 0)
+    .fold(0, |all, (_, attr)| all | u64::from(*attr))
+}
+
+/// The engine refused a change that the VFS inode has already: puts the old values back.
+fn take_back(inode: &Inode) {
+    let attrs = inode.data().attrs();
+    inode.set_owner(attrs.mode, attrs.uid, attrs.gid);
+    inode.set_times(attrs.atime, attrs.mtime, attrs.ctime);
+}
+
+/// truncate(2): changes the size, then the other attributes in the VFS inode.
+///
+/// `i_rwsem` is held by the VFS. The invalidate lock keeps faults out, from before the page cache
+/// is cut until the blocks are gone; direct I/O is waited for (races.md 7.6).
+fn set_size(args: &mut SetAttr<'_, Latchfs>, size: u64) -> Result {
+    let inode = args.inode();
+    let (m, r) = (mount_of(inode), inode.data());
+    if size != inode.size() {
+        args.touch_for_size();
+    }
+    let inval = inode.invalidate_lock();
+    inode.dio_wait();
+    let iolock = args.iolock();
+    let plan = file::truncate_plan(m, r, size)?;
+    if let Some((pos, len)) = plan.zero {
+        inode.zero_range(&iolock, &inval, pos, len)?;
+    }
+    if let Some((start, end)) = plan.flush {
+        inode.write_and_wait(start, end.saturating_sub(1))?;
+    }
+    inode.truncate_setsize(&iolock, &inval, size);
+    args.copy();
+    file::truncate(m, r, &iolock, &inval.witness(), size, inode.mtime())?;
+    inode::refresh(inode);
+    Ok(())
+}

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Open files: read, write, fsync, readdir.
+
+use super::inode::push_attrs;
+use super::mount_of;
+use super::Inode;
+use super::Latchfs;
+use crate::engine::dir::EntryBuf;
+use crate::engine::file;
+use crate::engine::file::Attempt;
+use crate::engine::file::Space;
+use crate::engine::namespace;
+use crate::kapi::file::DirContext;
+use crate::kapi::file::File;
+use crate::kapi::file::FileOps;
+use crate::kapi::file::Kiocb;
+use crate::kapi::inode::InodeLock;
+use kernel::prelude::*;
+
+impl FileOps for Latchfs {
+    fn read(io: &mut Kiocb<'_, Self>) -> Result<usize> {
+        let inode = io.inode();
+        if Self::is_shutdown(inode) {
+            return Err(EIO);
+        }
+        if io.remaining() == 0 {
+            return Ok(0);
+        }
+        let _lock = if io.nowait() {
+            inode.try_lock_shared().ok_or(EAGAIN)?
+        } else {
+            inode.lock_shared()
+        };
+        if io.direct() {
+            io.accessed();
+            io.read_direct()
+        } else {
+            io.read_cached()
+        }
+    }
+
+    fn write(io: &mut Kiocb<'_, Self>) -> Result<usize> {
+        if Self::is_shutdown(io.inode()) {
+            return Err(EIO);
+        }
+        let written = write_with_space(io)?;
+        if written == 0 {
+            return Ok(0);
+        }
+        io.write_sync(written)
+    }
+
+    fn fsync(file: &File<Self>, start: u64, last: u64, datasync: bool) -> Result {
+        let inode = file.inode();
+        let m = mount_of(inode);
+        let from = file::fsync_from(inode.data(), start, last);
+        file.write_and_wait(from, last)?;
+        if Self::is_shutdown(inode) {
+            return Err(EIO);
+        }
+        push_attrs(inode)?;
+        file::fsync_metadata(m, inode.data(), datasync)?;
+        Ok(())
+    }
+
+    fn readdir(dir: &Inode, ctx: &mut DirContext) -> Result {
+        if !ctx.emit_dots() || ctx.at_end() {
+            return Ok(());
+        }
+        let mut buf = EntryBuf::try_new()?;
+        loop {
+            // The entries are copied under the directory's ILOCK; emitting them may fault, so it
+            // happens without any lock of ours (rules S9).
+            namespace::readdir(mount_of(dir), dir.data(), ctx.cookie(), &mut buf)?;
+            if buf.is_empty() {
+                ctx.move_to_end();
+                return Ok(());
+            }
+            if !emit_all(ctx, &buf) {
+                return Ok(());
+            }
+        }
+    }
+
+    fn is_shutdown(inode: &Inode) -> bool {
+        mount_of(inode).is_shutdown()
+    }
+}
+
+/// Emits what was copied. False if the reader's buffer is full.
+fn emit_all(ctx: &mut DirContext, buf: &EntryBuf) -> bool {
+    for entry in buf.iter() {
+        ctx.move_to(entry.key);
+        if !ctx.emit(entry.name, entry.ino.get(), dirent_type(entry.ftype as u8)) {
+            return false;
+        }
+        ctx.move_to(entry.key.saturating_add(1));
+    }
+    true
+}
+
+/// The `DT_*` of a file type in a directory entry.
+fn dirent_type(ftype: u8) -> u8 {
+    const DT: [u8; 8] = [0, 8, 4, 2, 6, 1, 12, 10];
+    DT.get(usize::from(ftype)).copied().unwrap_or(0)
+}
+
+/// Writes, and if there is no space has the engine make some and tries again, without `i_rwsem`
+/// (rules M23).
+fn write_with_space(io: &mut Kiocb<'_, Latchfs>) -> Result<usize> {
+    let mut attempt = Attempt::default();
+    loop {
+        let result = write_locked(io);
+        if result != Err(ENOSPC) || io.nowait() {
+            return result;
+        }
+        let inode = io.inode();
+        match file::make_space(mount_of(inode), inode.data(), &mut attempt) {
+            Space::FlushFile => inode.flush()?,
+            Space::FlushFs => inode.sb().try_to_writeback_inodes(),
+            Space::Again => {}
+            Space::Full => return Err(ENOSPC),
+        }
+    }
+}
+
+/// One attempt of a write, under `i_rwsem`.
+///
+/// Direct writes go through the page cache and are written at once: they see and leave the same
+/// data as a direct write would.
+fn write_locked(io: &mut Kiocb<'_, Latchfs>) -> Result<usize> {
+    let inode = io.inode();
+    let lock = if io.nowait() {
+        inode.try_lock().ok_or(EAGAIN)?
+    } else {
+        inode.lock()
+    };
+    if io.write_checks()? == 0 {
+        return Ok(0);
+    }
+    if io.pos() > inode.size() {
+        if io.nowait() {
+            return Err(EAGAIN);
+        }
+        zero_gap(inode, &lock, io.pos())?;
+    }
+    io.modified()?;
+    let written = io.write_cached();
+    if io.direct() {
+        io.direct_fallback(written)
+    } else {
+        written
+    }
+}
+
+/// A write begins behind the end of the file: what lies between must read as zeroes.
+fn zero_gap(inode: &Inode, lock: &InodeLock<'_, Latchfs>, pos: u64) -> Result {
+    let size = inode.size();
+    let inval = inode.invalidate_lock();
+    inode.zero_range(&lock.witness(), &inval, size, pos.saturating_sub(size))
+}

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Mount, remount, unmount, sync, freeze, statfs.
+
+use super::inode;
+use super::inode::push_attrs;
+use super::options::Live;
+use super::options::Options;
+use super::IRef;
+use super::Inode;
+use super::Latchfs;
+use super::SuperBlock;
+use crate::bindings;
+use crate::engine::inode::InodeRef;
+use crate::engine::mount::Mount;
+use crate::engine::mount::MountOpts;
+use crate::engine::namespace;
+use crate::format::limits;
+use crate::format::units::BLOCK_SIZE;
+use crate::kapi::fs_context::ContextOps;
+use crate::kapi::fs_context::MountLog;
+use crate::kapi::fs_context::Parameter;
+use crate::kapi::ioend::Workqueue;
+use crate::kapi::seq_file::SeqFile;
+use crate::kapi::statfs::StatFs;
+use crate::kapi::super_types::NewSuper;
+use crate::kapi::super_types::SuperOps;
+use crate::kapi::super_types::SuperParams;
+use crate::sys::Arc;
+use kernel::prelude::*;
+
+/// What statfs(2) reports as the type: `LTCH`.
+pub const MAGIC: u32 = 0x4c54_4348;
+
+/// What latchfs keeps beside a super block.
+pub struct Super {
+    /// The engine.
+    pub mount: Arc<Mount>,
+    /// Runs the completions of writeback. After `mount`, so that it is dropped later.
+    pub completions: Workqueue,
+    /// Options in force.
+    pub options: Live,
+    /// Alignment of memory and offset for direct I/O, in bytes.
+    pub dio_align: u32,
+}
+
+impl ContextOps for Latchfs {
+    fn options(mounted: Option<&SuperBlock>) -> Options {
+        match mounted {
+            Some(sb) => sb.data().options.get(),
+            None => Options::DEFAULT,
+        }
+    }
+
+    fn set_option(options: &mut Options, parameter: Parameter) -> Result {
+        options.set(parameter)
+    }
+
+    fn open(sb: &NewSuper<'_, Self>, options: Options, log: &MountLog) -> Result<Super> {
+        if options.norecovery && !sb.rdonly() {
+            log.error(c"norecovery needs a read-only mount");
+            return Err(EINVAL);
+        }
+        if sb.set_block_size(BLOCK_SIZE as u32).is_err() {
+            log.error(c"the device's blocks are larger than 4096 bytes");
+            return Err(EINVAL);
+        }
+        let completions = Workqueue::new(sb.id())?;
+        let opts = MountOpts {
+            read_only: sb.rdonly(),
+            ..MountOpts::default()
+        };
+        let mount = Mount::open(sb.device()?, opts)?;
+        sb.set(&SuperParams {
+            magic: MAGIC,
+            uuid: mount.uuid(),
+            max_links: limits::MAX_LINKS,
+        });
+        Ok(Super {
+            mount,
+            completions,
+            options: Live::new(&options),
+            dio_align: sb.logical_block_size(),
+        })
+    }
+
+    fn root(sb: &SuperBlock) -> Result<IRef> {
+        let m = &sb.data().mount;
+        let root = crate::engine::inode::iget(m, m.geo().root_ino)?;
+        if u32::from(root.attrs().mode) & bindings::S_IFMT != bindings::S_IFDIR {
+            return Err(EUCLEAN);
+        }
+        inode::iget(sb, root)
+    }
+
+    fn mounted(sb: &SuperBlock) -> Result {
+        if !sb.rdonly() {
+            namespace::recover_orphans(&sb.data().mount)?;
+        }
+        Ok(())
+    }
+
+    fn reconfigure(sb: &SuperBlock, options: Options, rdonly: bool, log: &MountLog) -> Result {
+        let data = sb.data();
+        if rdonly && !sb.rdonly() {
+            sb.sync_filesystem()?;
+            data.mount.set_read_only(true)?;
+        } else if !rdonly && sb.rdonly() {
+            if data.options.get().norecovery || data.mount.is_shutdown() {
+                log.error(c"cannot be mounted for writing without unmounting it first");
+                return Err(EROFS);
+            }
+            data.mount.set_read_only(false)?;
+            namespace::recover_orphans(&data.mount)?;
+        }
+        data.options.set(&options);
+        Ok(())
+    }
+}
+
+impl SuperOps for Latchfs {
+    fn destroy_inode(sb: &SuperBlock, inode: InodeRef) {
+        namespace::inactivate_later(&sb.data().mount, inode);
+    }
+
+    fn write_inode(inode: &Inode, _wait: bool) -> Result {
+        if inode.nlink() == 0 || inode.sb().data().mount.is_shutdown() {
+            return Ok(());
+        }
+        push_attrs(inode)
+    }
+
+    fn put_super(sb: &SuperBlock) {
+        if let Err(e) = sb.data().mount.unmount() {
+            crate::sys::pr_err!("unmount: {}\n", e);
+        }
+    }
+
+    fn sync_fs(sb: &SuperBlock, wait: bool) -> Result {
+        if wait && !sb.rdonly() {
+            sb.data().mount.sync()?;
+        }
+        Ok(())
+    }
+
+    fn freeze_fs(sb: &SuperBlock) -> Result {
+        if !sb.rdonly() {
+            sb.data().mount.sync()?;
+        }
+        Ok(())
+    }
+
+    fn unfreeze_fs(_sb: &SuperBlock) -> Result {
+        Ok(())
+    }
+
+    fn shutdown(sb: &SuperBlock) {
+        sb.data().mount.shutdown();
+    }
+
+    fn statfs(sb: &SuperBlock) -> Result<StatFs> {
+        let m = &sb.data().mount;
+        let stat = m.statfs();
+        Ok(StatFs {
+            magic: MAGIC,
+            block_size: BLOCK_SIZE as u32,
+            blocks: stat.blocks,
+            free: stat.free,
+            available: stat.available,
+            inodes: stat.inodes,
+            free_inodes: stat.free_inodes,
+            name_len: limits::MAX_NAME as u32,
+            uuid: m.uuid(),
+        })
+    }
+
+    fn show_options(sb: &SuperBlock, seq: &SeqFile) {
+        sb.data().options.show(seq);
+    }
+}

@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Names.
+//!
+//! The VFS inode of a new file is allocated before the engine is asked, so that nothing can fail
+//! once the name exists.
+
+use super::inode;
+use super::mount_of;
+use super::Dentry;
+use super::IRef;
+use super::Inode;
+use super::Latchfs;
+use crate::bindings;
+use crate::engine::error::Result as EngineResult;
+use crate::engine::inode::InodeRef;
+use crate::engine::namespace;
+use crate::engine::namespace::NewInode;
+use crate::engine::namespace::RenameArgs;
+use crate::engine::namespace::RenameFlags;
+use crate::format::inode::FLAG_APPEND;
+use crate::format::inode::FLAG_DIRSYNC;
+use crate::format::inode::FLAG_IMMUTABLE;
+use crate::kapi::idmap::Idmap;
+use crate::kapi::inode::ReadyInode;
+use crate::kapi::inode::UnhashedInode;
+use crate::kapi::namei::DirOps;
+use crate::kapi::namei::Rename;
+use kernel::prelude::*;
+
+/// Flags of a directory that new entries do not inherit.
+const NOT_INHERITED: u64 = FLAG_IMMUTABLE | FLAG_APPEND;
+
+/// Makes an inode: `make` has the engine do it.
+fn make(
+    idmap: &Idmap,
+    dir: &Inode,
+    mode: u16,
+    rdev: u32,
+    make: impl FnOnce(&NewInode) -> EngineResult<InodeRef>,
+) -> Result<ReadyInode<Latchfs>> {
+    let sb = dir.sb();
+    let vfs = UnhashedInode::new(sb)?;
+    let (mode, uid, gid) = vfs.init_owner(idmap, dir, mode);
+    let parent = dir.data().attrs();
+    let mut flags = parent.flags & !NOT_INHERITED;
+    if u32::from(mode) & bindings::S_IFMT != bindings::S_IFDIR {
+        flags &= !FLAG_DIRSYNC;
+    }
+    let inode = make(&NewInode {
+        mode,
+        uid,
+        gid,
+        projid: parent.projid,
+        rdev,
+        flags,
+        now: vfs.touch(),
+    })?;
+    let new = vfs.insert(inode.ino.get())?;
+    inode::complete(sb, new, inode)
+}
+
+/// Updates the VFS inode of a directory whose entries changed at `now`.
+fn dir_changed(dir: &Inode) {
+    inode::refresh(dir);
+    dir.inc_version();
+}
+
+/// After an inode was made in `dir`: its times are the directory's new times.
+fn made(dir: &Inode, new: &ReadyInode<Latchfs>) {
+    let now = new.inode().ctime();
+    dir.set_ctime(now);
+    dir.set_mtime(now);
+    dir_changed(dir);
+}
+
+/// Makes an operation on a directory durable if the mount or the directory asks for it (`sync`,
+/// `dirsync`).
+fn sync_if_asked(dir: &Inode) -> Result {
+    if dir.is_dirsync() {
+        mount_of(dir).sync()?;
+    }
+    Ok(())
+}
+
+impl DirOps for Latchfs {
+    fn lookup(dir: &Inode, dentry: &Dentry) -> Result<Option<IRef>> {
+        if dentry.name().len() > crate::format::limits::MAX_NAME {
+            return Err(ENAMETOOLONG);
+        }
+        match namespace::lookup(mount_of(dir), dir.data(), dentry.name())? {
+            Some(found) => Ok(Some(inode::iget(dir.sb(), found)?)),
+            None => Ok(None),
+        }
+    }
+
+    fn create(
+        idmap: &Idmap,
+        dir: &Inode,
+        dentry: &Dentry,
+        mode: u16,
+        rdev: u32,
+    ) -> Result<ReadyInode<Self>> {
+        let new = make(idmap, dir, mode, rdev, |new| {
+            namespace::create(mount_of(dir), dir.data(), dentry.name(), new)
+        })?;
+        made(dir, &new);
+        sync_if_asked(dir)?;
+        Ok(new)
+    }
+
+    fn symlink(
+        idmap: &Idmap,
+        dir: &Inode,
+        dentry: &Dentry,
+        target: &[u8],
+    ) -> Result<ReadyInode<Self>> {
+        if target.len() > crate::format::limits::MAX_SYMLINK {
+            return Err(ENAMETOOLONG);
+        }
+        let mode = bindings::S_IFLNK as u16 | 0o777;
+        let new = make(idmap, dir, mode, 0, |new| {
+            namespace::symlink(mount_of(dir), dir.data(), dentry.name(), new, target)
+        })?;
+        made(dir, &new);
+        sync_if_asked(dir)?;
+        Ok(new)
+    }
+
+    fn tmpfile(idmap: &Idmap, dir: &Inode, mode: u16) -> Result<ReadyInode<Self>> {
+        make(idmap, dir, mode, 0, |new| {
+            namespace::tmpfile(mount_of(dir), dir.data(), new)
+        })
+    }
+
+    fn link(inode: &Inode, dir: &Inode, dentry: &Dentry) -> Result {
+        let now = dir.touch_cmtime();
+        namespace::link(mount_of(dir), inode.data(), dir.data(), dentry.name(), now)?;
+        inode.set_ctime(now);
+        dir_changed(inode);
+        dir_changed(dir);
+        sync_if_asked(dir)
+    }
+
+    fn unlink(dir: &Inode, dentry: &Dentry, inode: &Inode) -> Result {
+        let now = dir.touch_cmtime();
+        namespace::unlink(mount_of(dir), dir.data(), dentry.name(), inode.data(), now)?;
+        inode.set_ctime(now);
+        dir_changed(inode);
+        dir_changed(dir);
+        sync_if_asked(dir)
+    }
+
+    fn rmdir(dir: &Inode, dentry: &Dentry, inode: &Inode) -> Result {
+        let now = dir.touch_cmtime();
+        namespace::rmdir(mount_of(dir), dir.data(), dentry.name(), inode.data(), now)?;
+        inode.set_ctime(now);
+        dir_changed(inode);
+        dir_changed(dir);
+        sync_if_asked(dir)
+    }
+
+    fn rename(idmap: &Idmap, args: &Rename<'_, Self>) -> Result {
+        let flags = rename_flags(args.flags)?;
+        let m = mount_of(args.old_dir);
+        let now = args.old_dir.touch_cmtime();
+        let (uid, gid) = whiteout_owner(idmap, args, flags)?;
+        namespace::rename(
+            m,
+            &RenameArgs {
+                old_dir: args.old_dir.data(),
+                old_name: args.old.name(),
+                inode: args.inode.data(),
+                new_dir: args.new_dir.data(),
+                new_name: args.new.name(),
+                target: args.target.map(Inode::data),
+                flags,
+                uid,
+                gid,
+                now,
+            },
+        )?;
+        args.new_dir.set_ctime(now);
+        args.new_dir.set_mtime(now);
+        args.inode.set_ctime(now);
+        if let Some(target) = args.target {
+            target.set_ctime(now);
+            dir_changed(target);
+        }
+        for inode in [args.inode, args.old_dir, args.new_dir] {
+            dir_changed(inode);
+        }
+        sync_if_asked(args.old_dir)
+    }
+}
+
+/// The flags of a rename. EINVAL for those we do not know; VFS has checked the combination.
+fn rename_flags(flags: u32) -> Result<RenameFlags> {
+    let known = bindings::RENAME_NOREPLACE | bindings::RENAME_EXCHANGE | bindings::RENAME_WHITEOUT;
+    if flags & !known != 0 {
+        return Err(EINVAL);
+    }
+    Ok(RenameFlags {
+        no_replace: flags & bindings::RENAME_NOREPLACE != 0,
+        exchange: flags & bindings::RENAME_EXCHANGE != 0,
+        whiteout: flags & bindings::RENAME_WHITEOUT != 0,
+    })
+}
+
+/// Owner and group of the whiteout that a rename leaves behind: those of any new entry.
+fn whiteout_owner(
+    idmap: &Idmap,
+    args: &Rename<'_, Latchfs>,
+    flags: RenameFlags,
+) -> Result<(u32, u32)> {
+    if !flags.whiteout {
+        return Ok((0, 0));
+    }
+    let vfs = UnhashedInode::new(args.old_dir.sb())?;
+    let mode = bindings::S_IFCHR as u16;
+    let (_, uid, gid) = vfs.init_owner(idmap, args.old_dir, mode);
+    Ok((uid, gid))
+}

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Mount options.
+
+use crate::kapi::fs_context::Parameter;
+use crate::kapi::seq_file::SeqFile;
+use core::sync::atomic::AtomicBool;
+use core::sync::atomic::AtomicU8;
+use core::sync::atomic::Ordering;
+use kernel::prelude::*;
+use kernel::str::CStr;
+
+/// What to do about damage that is found while mounted (`errors=`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OnError {
+    /// Report the error to whoever met it, and go on.
+    Continue,
+    /// Make the file system read-only.
+    RemountRo,
+    /// Refuse everything until it is unmounted.
+    Shutdown,
+    /// Panic, to get a crash dump or to fail over.
+    Panic,
+}
+
+impl OnError {
+    /// What is done without the option.
+    pub const DEFAULT: Self = Self::RemountRo;
+
+    fn from_number(number: u32) -> Result<Self> {
+        match number {
+            0 => Ok(Self::Continue),
+            1 => Ok(Self::RemountRo),
+            2 => Ok(Self::Shutdown),
+            3 => Ok(Self::Panic),
+            _ => Err(EINVAL),
+        }
+    }
+
+    fn option(self) -> &'static CStr {
+        match self {
+            Self::Continue => c",errors=continue",
+            Self::RemountRo => c",errors=remount-ro",
+            Self::Shutdown => c",errors=shutdown",
+            Self::Panic => c",errors=panic",
+        }
+    }
+}
+
+/// The options of a mount, while they are parsed.
+#[derive(Clone, Copy)]
+pub struct Options {
+    /// `errors=`.
+    pub on_error: OnError,
+    /// `discard`: tell the device about freed blocks.
+    pub discard: bool,
+    /// `norecovery`: do not replay the log; read-only mounts only.
+    pub norecovery: bool,
+}
+
+impl Options {
+    /// What a mount without options has.
+    pub const DEFAULT: Self = Self {
+        on_error: OnError::DEFAULT,
+        discard: false,
+        norecovery: false,
+    };
+
+    /// Takes one option.
+    pub fn set(&mut self, parameter: Parameter) -> Result {
+        match parameter {
+            Parameter::Errors(number) => self.on_error = OnError::from_number(number)?,
+            Parameter::Discard(on) => self.discard = on,
+            Parameter::NoRecovery => self.norecovery = true,
+        }
+        Ok(())
+    }
+}
+
+/// The options of a mounted file system; remount changes them while others read them.
+pub struct Live {
+    on_error: AtomicU8,
+    discard: AtomicBool,
+    norecovery: AtomicBool,
+}
+
+impl Live {
+    /// Options in force.
+    pub fn new(options: &Options) -> Self {
+        Self {
+            on_error: AtomicU8::new(options.on_error as u8),
+            discard: AtomicBool::new(options.discard),
+            norecovery: AtomicBool::new(options.norecovery),
+        }
+    }
+
+    /// The options as they are now.
+    pub fn get(&self) -> Options {
+        let number = u32::from(self.on_error.load(Ordering::Relaxed));
+        Options {
+            on_error: OnError::from_number(number).unwrap_or(OnError::DEFAULT),
+            discard: self.discard.load(Ordering::Relaxed),
+            norecovery: self.norecovery.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Puts other options in force. `norecovery` is a property of the mount that was made.
+    pub fn set(&self, options: &Options) {
+        self.on_error
+            .store(options.on_error as u8, Ordering::Relaxed);
+        self.discard.store(options.discard, Ordering::Relaxed);
+    }
+
+    /// Prints what differs from the defaults, for /proc/mounts.
+    pub fn show(&self, seq: &SeqFile) {
+        let options = self.get();
+        if options.on_error != OnError::DEFAULT {
+            seq.puts(options.on_error.option());
+        }
+        if options.discard {
+            seq.puts(c",discard");
+        }
+        if options.norecovery {
+            seq.puts(c",norecovery");
+        }
+    }
+}
