@@ -235,7 +235,7 @@ impl TreeBlock {
     }
 
     /// The bytes of the block from `offset` on; none if that is not in the body.
-    pub fn from_offset(&self, offset: usize) -> &[u8] {
+    pub fn bytes_at(&self, offset: usize) -> &[u8] {
         offset
             .checked_sub(BODY_OFFSET)
             .and_then(|offset| self.body.get(offset..))
@@ -244,7 +244,7 @@ impl TreeBlock {
 
     /// The directory entry of slot `n`; [`None`] if there is no such slot or no record in it.
     pub fn dirent(&self, n: usize) -> Option<Dirent<'_>> {
-        Dirent::parse(self.from_offset(self.slot(n)?)).map(|(entry, _)| entry)
+        Dirent::parse(self.bytes_at(self.slot(n)?)).map(|(entry, _)| entry)
     }
 
     /// Checks a block that was read from `at` as node of a tree.
@@ -307,7 +307,7 @@ impl TreeBlock {
             let at = self.slot(n).unwrap_or(0);
             ensure(at >= heap && at < BLOCK_SIZE, "slot", Range)?;
             let (key, len) = match kind {
-                TreeKind::Dirents => Dirent::verify(self.from_offset(at), &context.geometry)?,
+                TreeKind::Dirents => Dirent::verify(self.bytes_at(at), &context.geometry)?,
                 TreeKind::Extents => return Err(Defect::new("kind", Mismatch)),
             };
             ensure(last.is_none_or(|last| key > last), "record.key", Order)?;

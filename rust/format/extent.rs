@@ -110,7 +110,7 @@ impl Extent {
         let flag = if self.unwritten { UNWRITTEN } else { 0 };
         Some(ExtentRecord {
             file_block: U64::new(self.file.0),
-            packed: U64::new(self.disk.0 | ((self.len as u64) << START_BITS) | flag),
+            packed: U64::new(self.disk.0 | (u64::from(self.len) << START_BITS) | flag),
         })
     }
 }

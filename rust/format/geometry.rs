@@ -354,12 +354,12 @@ fn default_ag_blocks(blocks: u64) -> u32 {
     const SMALLEST: u64 = 4096;
     const USUAL: u64 = 8 * BITMAP_BITS as u64;
 
-    let size = if blocks.div_ceil(USUAL) <= MKFS_MAX_AGS as u64 {
+    let size = if blocks.div_ceil(USUAL) <= u64::from(MKFS_MAX_AGS) {
         blocks.div_ceil(4).clamp(SMALLEST, USUAL)
     } else {
         blocks
-            .div_ceil(MKFS_MAX_AGS as u64)
-            .next_multiple_of(BITMAP_BITS as u64)
+            .div_ceil(u64::from(MKFS_MAX_AGS))
+            .next_multiple_of(u64::from(BITMAP_BITS))
     };
     u32::try_from(size).unwrap_or(MAX_AG_BLOCKS)
 }
