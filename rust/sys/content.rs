@@ -258,8 +258,11 @@ impl<T, C: LockClass> ContentLock<T, C> {
 
     /// An exclusive hold that may travel, if that needs no waiting.
     pub(crate) fn try_lock_owned(&self) -> Option<ExclToken> {
+        if !self.raw.try_excl() {
+            return None;
+        }
         // INVARIANT: Just taken.
-        self.raw.try_excl().then(|| ExclToken(self.raw.id))
+        Some(ExclToken(self.raw.id))
     }
 
     /// Gives an exclusive hold back and wakes the waiters. Does not sleep.

@@ -32,7 +32,7 @@ impl Class {
     pub(crate) const fn new(name: &'static CStr) -> Self {
         // SAFETY: The struct is a pointer and a union of integers and pointers: zeroes are valid.
         let mut class: bindings::latchfs_lock_class = unsafe { core::mem::zeroed() };
-        class.name = name.as_ptr().cast();
+        class.name = name.to_bytes_with_nul().as_ptr().cast();
         Self(Opaque::new(class))
     }
 

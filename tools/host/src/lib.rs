@@ -14,6 +14,8 @@ pub mod alloc;
 pub mod atomic;
 pub mod content;
 pub mod device;
+// Numbers and names: one source for both.
+#[path = "../../../rust/sys/errno.rs"]
 mod errno;
 pub mod lock;
 #[macro_use]
