@@ -31,3 +31,51 @@ use pin_init::MaybeZeroable;
 pub use kernel::bindings::*;
 
 include!(concat!(env!("LATCHFS_OBJ"), "/rust/bindings_generated.rs"));
+
+/// Asserts that the kernel crate has the layout that clang says C has: `helpers/layout.h`.
+macro_rules! assert_layout {
+    ($($ty:ident $(.$field:ident)?;)*) => {
+        $(assert_layout!(@ $ty $(.$field)?);)*
+    };
+    (@ $ty:ident) => {
+        kernel::macros::paste! {
+            const _: () = assert!(core::mem::size_of::<$ty>() == [<LATCHFS_SIZE_ $ty>]);
+        }
+    };
+    (@ $ty:ident.$field:ident) => {
+        kernel::macros::paste! {
+            const _: () =
+                assert!(core::mem::offset_of!($ty, $field) == [<LATCHFS_OFFSET_ $ty __ $field>]);
+        }
+    };
+}
+
+assert_layout! {
+    address_space;
+    address_space_operations;
+    bio;
+    block_device;
+    dentry;
+    file;
+    file_operations;
+    folio;
+    inode;
+    inode_operations;
+    kiocb;
+    kstat;
+    kstatfs;
+    mutex;
+    rw_semaphore;
+    super_block;
+    super_operations;
+    vm_area_struct;
+    vm_fault;
+    vm_operations_struct;
+    work_struct;
+    writeback_control;
+    inode.i_mapping;
+    inode.i_generation;
+    super_block.s_bdev_file;
+    super_block.s_fs_info;
+    super_block.s_time_max;
+}

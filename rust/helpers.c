@@ -13,3 +13,9 @@
 #include "helpers/vfs.c"
 #include "helpers/wait.c"
 #include "helpers/work.c"
+
+#ifdef __BINDGEN__
+#include "helpers/layout.h"
+#else
+#include "layout_generated.h"
+#endif
