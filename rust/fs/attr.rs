@@ -2,6 +2,7 @@
 
 //! Attributes: stat, chmod, chown, utimes, truncate, chattr.
 
+use super::error::Edge as _;
 use super::inode;
 use super::inode::push_attrs;
 use super::mount_of;
@@ -69,7 +70,7 @@ impl InodeOps for Latchfs {
         }
         let now = inode.touch_ctime();
         inode.inc_version();
-        namespace::set_flags(mount_of(inode), inode.data(), flags, None, now)?;
+        namespace::set_flags(mount_of(inode), inode.data(), flags, None, now).at(inode)?;
         inode.set_flags(inode::vfs_flags(flags), inode::S_MASK);
         Ok(())
     }
@@ -112,7 +113,7 @@ fn set_size(args: &mut SetAttr<'_, Latchfs>, size: u64) -> Result {
     let inval = inode.invalidate_lock();
     inode.dio_wait();
     let iolock = args.iolock();
-    let plan = file::truncate_plan(m, r, size)?;
+    let plan = file::truncate_plan(m, r, size).at(inode)?;
     if let Some((pos, len)) = plan.zero {
         inode.zero_range(&iolock, &inval, pos, len)?;
     }
@@ -121,7 +122,7 @@ fn set_size(args: &mut SetAttr<'_, Latchfs>, size: u64) -> Result {
     }
     inode.truncate_setsize(&iolock, &inval, size);
     args.copy();
-    file::truncate(m, r, &iolock, &inval.witness(), size, inode.mtime())?;
+    file::truncate(m, r, &iolock, &inval.witness(), size, inode.mtime()).at(inode)?;
     inode::refresh(inode);
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 //! iomap and writeback: each callback is one call into `engine::file`.
 
+use super::error::Edge as _;
 use super::mount_of;
 use super::Inode;
 use super::Latchfs;
@@ -42,19 +43,31 @@ impl From<Bmap> for Mapping {
 
 impl IomapOps for Latchfs {
     fn read(inode: &Inode, pos: u64, len: u64) -> Result<Mapping> {
-        Ok(file::bmap_read(mount_of(inode), inode.data(), pos, len)?.into())
+        Ok(file::bmap_read(mount_of(inode), inode.data(), pos, len)
+            .at(inode)?
+            .into())
     }
 
     fn direct_read(inode: &Inode, pos: u64, len: u64) -> Result<Mapping> {
-        Ok(file::bmap_direct_read(mount_of(inode), inode.data(), pos, len)?.into())
+        Ok(
+            file::bmap_direct_read(mount_of(inode), inode.data(), pos, len)
+                .at(inode)?
+                .into(),
+        )
     }
 
     fn report(inode: &Inode, pos: u64, len: u64) -> Result<Mapping> {
-        Ok(file::bmap_report(mount_of(inode), inode.data(), pos, len)?.into())
+        Ok(file::bmap_report(mount_of(inode), inode.data(), pos, len)
+            .at(inode)?
+            .into())
     }
 
     fn write_begin(inode: &Inode, pos: u64, len: u64, nowait: bool) -> Result<Mapping> {
-        Ok(file::write_begin(mount_of(inode), inode.data(), pos, len, nowait)?.into())
+        Ok(
+            file::write_begin(mount_of(inode), inode.data(), pos, len, nowait)
+                .at(inode)?
+                .into(),
+        )
     }
 
     fn write_end(inode: &Inode, pos: u64, len: u64, written: u64, new: bool) -> Option<(u64, u64)> {
@@ -67,11 +80,17 @@ impl IomapOps for Latchfs {
     }
 
     fn zero_begin(inode: &Inode, pos: u64, len: u64) -> Result<Mapping> {
-        Ok(file::zero_begin(mount_of(inode), inode.data(), pos, len)?.into())
+        Ok(file::zero_begin(mount_of(inode), inode.data(), pos, len)
+            .at(inode)?
+            .into())
     }
 
     fn mkwrite(inode: &Inode, folio: &LockedFolio<'_>, pos: u64, len: u64) -> Result<Mapping> {
-        Ok(file::mkwrite_begin(mount_of(inode), inode.data(), folio, pos, len)?.into())
+        Ok(
+            file::mkwrite_begin(mount_of(inode), inode.data(), folio, pos, len)
+                .at(inode)?
+                .into(),
+        )
     }
 
     fn cookie(inode: &Inode) -> u64 {
@@ -91,7 +110,11 @@ impl WritebackOps for Latchfs {
         pos: u64,
         len: u64,
     ) -> Result<Mapping> {
-        Ok(file::writeback_range(mount_of(inode), inode.data(), ctx, folio, pos, len)?.into())
+        Ok(
+            file::writeback_range(mount_of(inode), inode.data(), ctx, folio, pos, len)
+                .at(inode)?
+                .into(),
+        )
     }
 
     fn writeback_undo(
@@ -118,7 +141,6 @@ impl WritebackOps for Latchfs {
 
     fn ioend(inode: &Inode, pos: u64, size: u64, error: Option<Error>) -> Result {
         let error = error.map(|e| Errno::from_raw(e.to_errno().wrapping_neg()));
-        file::ioend_complete(mount_of(inode), inode.data(), pos, size, error)?;
-        Ok(())
+        file::ioend_complete(mount_of(inode), inode.data(), pos, size, error).at(inode)
     }
 }

@@ -1,19 +1,60 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Errors of the engine to errnos. The place that threw the error stays behind: it was logged
-//! where it matters (corruption), and a caller in user space cannot use it.
+//! Errors of the engine to errnos, and what a mount does about damage.
+//!
+//! The place that threw the error stays behind: it was logged where it matters (corruption), and a
+//! caller in user space cannot use it.
 
+use super::options::OnError;
+use super::Inode;
+use super::SuperBlock;
 use crate::engine;
 use crate::sys::Errno;
 use kernel::error::Error;
+use kernel::error::Result;
 
-impl From<engine::error::Error> for Error {
-    fn from(e: engine::error::Error) -> Self {
-        to_error(e.errno())
+/// The way out of the engine.
+pub trait Edge<T> {
+    /// The errno for the VFS. Damage that was found makes `errors=` happen.
+    fn edge(self, sb: &SuperBlock) -> Result<T>;
+
+    /// [`Edge::edge`] for the super block of `inode`.
+    fn at(self, inode: &Inode) -> Result<T>
+    where
+        Self: Sized,
+    {
+        self.edge(inode.sb())
     }
 }
 
-/// An errno as the kernel crate's error.
-pub fn to_error(errno: Errno) -> Error {
-    Error::from_errno(errno.raw().wrapping_neg())
+impl<T> Edge<T> for engine::error::Result<T> {
+    fn edge(self, sb: &SuperBlock) -> Result<T> {
+        self.map_err(|e| {
+            if e.is(Errno::UCLEAN) || e.is(Errno::BADMSG) {
+                damaged(sb);
+            }
+            to_error(e)
+        })
+    }
+}
+
+/// The errno of an error, where there is no super block yet.
+pub fn to_error(e: engine::error::Error) -> Error {
+    Error::from_errno(e.errno().raw().wrapping_neg())
+}
+
+/// Damage was found on the device: does what the mount option says. Any context that may sleep.
+fn damaged(sb: &SuperBlock) {
+    let data = sb.data();
+    match data.options.get().on_error {
+        OnError::Continue => {}
+        OnError::RemountRo => {
+            if !sb.rdonly() {
+                crate::sys::pr_err!("{}: made read-only after an error\n", sb.id());
+                sb.set_rdonly();
+            }
+        }
+        OnError::Shutdown => data.mount.shutdown(),
+        OnError::Panic => sb.panic(),
+    }
 }

@@ -2,6 +2,7 @@
 
 //! Open files: read, write, fsync, readdir.
 
+use super::error::Edge as _;
 use super::inode::push_attrs;
 use super::mount_of;
 use super::Inode;
@@ -59,20 +60,21 @@ impl FileOps for Latchfs {
         if Self::is_shutdown(inode) {
             return Err(EIO);
         }
-        push_attrs(inode)?;
-        file::fsync_metadata(m, inode.data(), datasync)?;
-        Ok(())
+        if !datasync {
+            push_attrs(inode)?;
+        }
+        file::fsync_metadata(m, inode.data(), datasync).at(inode)
     }
 
     fn readdir(dir: &Inode, ctx: &mut DirContext) -> Result {
         if !ctx.emit_dots() || ctx.at_end() {
             return Ok(());
         }
-        let mut buf = EntryBuf::try_new()?;
+        let mut buf = EntryBuf::try_new().at(dir)?;
         loop {
             // The entries are copied under the directory's ILOCK; emitting them may fault, so it
             // happens without any lock of ours (rules S9).
-            namespace::readdir(mount_of(dir), dir.data(), ctx.cookie(), &mut buf)?;
+            namespace::readdir(mount_of(dir), dir.data(), ctx.cookie(), &mut buf).at(dir)?;
             if buf.is_empty() {
                 ctx.move_to_end();
                 return Ok(());

@@ -2,6 +2,7 @@
 
 //! From the engine's inode to the VFS inode, and back.
 
+use super::error::Edge as _;
 use super::mount_of;
 use super::IRef;
 use super::Inode;
@@ -99,7 +100,7 @@ pub fn iget(sb: &SuperBlock, inode: InodeRef) -> Result<IRef> {
 /// Reads the target of a symbolic link.
 pub fn read_target(sb: &SuperBlock, inode: &InodeRef, out: &mut KVec<u8>) -> Result {
     out.resize(crate::format::limits::MAX_SYMLINK, 0, GFP_KERNEL)?;
-    let len = namespace::readlink(&sb.data().mount, inode, out.as_mut_slice())?;
+    let len = namespace::readlink(&sb.data().mount, inode, out.as_mut_slice()).edge(sb)?;
     out.truncate(len);
     if out.is_empty() || out.contains(&0) {
         return Err(EUCLEAN);
@@ -143,6 +144,5 @@ pub fn push_attrs(inode: &Inode) -> Result {
     if same {
         return Ok(());
     }
-    namespace::setattr(mount_of(inode), inode.data(), &change)?;
-    Ok(())
+    namespace::setattr(mount_of(inode), inode.data(), &change).at(inode)
 }

@@ -2,6 +2,8 @@
 
 //! Mount, remount, unmount, sync, freeze, statfs.
 
+use super::error::to_error;
+use super::error::Edge as _;
 use super::inode;
 use super::inode::push_attrs;
 use super::options::Live;
@@ -70,7 +72,7 @@ impl ContextOps for Latchfs {
             read_only: sb.rdonly(),
             ..MountOpts::default()
         };
-        let mount = Mount::open(sb.device()?, opts)?;
+        let mount = Mount::open(sb.device()?, opts).map_err(to_error)?;
         sb.set(&SuperParams {
             magic: MAGIC,
             uuid: mount.uuid(),
@@ -86,7 +88,7 @@ impl ContextOps for Latchfs {
 
     fn root(sb: &SuperBlock) -> Result<IRef> {
         let m = &sb.data().mount;
-        let root = crate::engine::inode::iget(m, m.geo().root_ino)?;
+        let root = crate::engine::inode::iget(m, m.geo().root_ino).edge(sb)?;
         if u32::from(root.attrs().mode) & bindings::S_IFMT != bindings::S_IFDIR {
             return Err(EUCLEAN);
         }
@@ -95,7 +97,7 @@ impl ContextOps for Latchfs {
 
     fn mounted(sb: &SuperBlock) -> Result {
         if !sb.rdonly() {
-            namespace::recover_orphans(&sb.data().mount)?;
+            namespace::recover_orphans(&sb.data().mount).edge(sb)?;
         }
         Ok(())
     }
@@ -104,14 +106,14 @@ impl ContextOps for Latchfs {
         let data = sb.data();
         if rdonly && !sb.rdonly() {
             sb.sync_filesystem()?;
-            data.mount.set_read_only(true)?;
+            data.mount.set_read_only(true).edge(sb)?;
         } else if !rdonly && sb.rdonly() {
             if data.options.get().norecovery || data.mount.is_shutdown() {
                 log.error(c"cannot be mounted for writing without unmounting it first");
                 return Err(EROFS);
             }
-            data.mount.set_read_only(false)?;
-            namespace::recover_orphans(&data.mount)?;
+            data.mount.set_read_only(false).edge(sb)?;
+            namespace::recover_orphans(&data.mount).edge(sb)?;
         }
         data.options.set(&options);
         Ok(())
@@ -132,20 +134,20 @@ impl SuperOps for Latchfs {
 
     fn put_super(sb: &SuperBlock) {
         if let Err(e) = sb.data().mount.unmount() {
-            crate::sys::pr_err!("unmount: {}\n", e);
+            crate::sys::pr_err!("{}: unmount: {}\n", sb.id(), e);
         }
     }
 
     fn sync_fs(sb: &SuperBlock, wait: bool) -> Result {
         if wait && !sb.rdonly() {
-            sb.data().mount.sync()?;
+            sb.data().mount.sync().edge(sb)?;
         }
         Ok(())
     }
 
     fn freeze_fs(sb: &SuperBlock) -> Result {
         if !sb.rdonly() {
-            sb.data().mount.sync()?;
+            sb.data().mount.sync().edge(sb)?;
         }
         Ok(())
     }

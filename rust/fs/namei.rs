@@ -5,6 +5,7 @@
 //! The VFS inode of a new file is allocated before the engine is asked, so that nothing can fail
 //! once the name exists.
 
+use super::error::Edge as _;
 use super::inode;
 use super::mount_of;
 use super::Dentry;
@@ -26,17 +27,32 @@ use crate::kapi::inode::ReadyInode;
 use crate::kapi::inode::UnhashedInode;
 use crate::kapi::namei::DirOps;
 use crate::kapi::namei::Rename;
+use crate::sys::Time;
 use kernel::prelude::*;
 
 /// Flags of a directory that new entries do not inherit.
 const NOT_INHERITED: u64 = FLAG_IMMUTABLE | FLAG_APPEND;
 
-/// Makes an inode: `make` has the engine do it.
+/// The time of an operation on all of `inodes`: later than any time that stat(2) has shown for one
+/// of them (multigrain timestamps), so that each change can be seen. They all get it as ctime.
+fn touch(inodes: &[&Inode]) -> Time {
+    let now = inodes
+        .iter()
+        .fold(Time::default(), |now, inode| now.max(inode.touch_ctime()));
+    for inode in inodes {
+        inode.set_ctime(now);
+    }
+    now
+}
+
+/// Makes an inode: `make` has the engine do it. `now` is the time of the operation on the
+/// directory; without one it is that of the inode.
 fn make(
     idmap: &Idmap,
     dir: &Inode,
     mode: u16,
     rdev: u32,
+    now: Option<Time>,
     make: impl FnOnce(&NewInode) -> EngineResult<InodeRef>,
 ) -> Result<ReadyInode<Latchfs>> {
     let sb = dir.sb();
@@ -54,31 +70,35 @@ fn make(
         projid: parent.projid,
         rdev,
         flags,
-        now: vfs.touch(),
-    })?;
-    let new = vfs.insert(inode.ino.get())?;
-    inode::complete(sb, new, inode)
+        now: now.unwrap_or_else(|| vfs.touch()),
+    })
+    .edge(sb)?;
+    match vfs.insert(inode.ino.get()) {
+        Ok(new) => inode::complete(sb, new, inode),
+        Err(e) => {
+            namespace::inactivate_later(&sb.data().mount, inode);
+            Err(e)
+        }
+    }
+}
+
+/// Updates a VFS inode whose links or entries changed.
+fn changed(inode: &Inode) {
+    inode::refresh(inode);
+    inode.inc_version();
 }
 
 /// Updates the VFS inode of a directory whose entries changed at `now`.
-fn dir_changed(dir: &Inode) {
-    inode::refresh(dir);
-    dir.inc_version();
-}
-
-/// After an inode was made in `dir`: its times are the directory's new times.
-fn made(dir: &Inode, new: &ReadyInode<Latchfs>) {
-    let now = new.inode().ctime();
-    dir.set_ctime(now);
+fn dir_changed(dir: &Inode, now: Time) {
     dir.set_mtime(now);
-    dir_changed(dir);
+    changed(dir);
 }
 
 /// Makes an operation on a directory durable if the mount or the directory asks for it (`sync`,
 /// `dirsync`).
 fn sync_if_asked(dir: &Inode) -> Result {
     if dir.is_dirsync() {
-        mount_of(dir).sync()?;
+        mount_of(dir).sync().at(dir)?;
     }
     Ok(())
 }
@@ -88,7 +108,7 @@ impl DirOps for Latchfs {
         if dentry.name().len() > crate::format::limits::MAX_NAME {
             return Err(ENAMETOOLONG);
         }
-        match namespace::lookup(mount_of(dir), dir.data(), dentry.name())? {
+        match namespace::lookup(mount_of(dir), dir.data(), dentry.name()).at(dir)? {
             Some(found) => Ok(Some(inode::iget(dir.sb(), found)?)),
             None => Ok(None),
         }
@@ -101,10 +121,11 @@ impl DirOps for Latchfs {
         mode: u16,
         rdev: u32,
     ) -> Result<ReadyInode<Self>> {
-        let new = make(idmap, dir, mode, rdev, |new| {
+        let now = touch(&[dir]);
+        let new = make(idmap, dir, mode, rdev, Some(now), |new| {
             namespace::create(mount_of(dir), dir.data(), dentry.name(), new)
         })?;
-        made(dir, &new);
+        dir_changed(dir, now);
         sync_if_asked(dir)?;
         Ok(new)
     }
@@ -118,60 +139,61 @@ impl DirOps for Latchfs {
         if target.len() > crate::format::limits::MAX_SYMLINK {
             return Err(ENAMETOOLONG);
         }
+        let now = touch(&[dir]);
         let mode = bindings::S_IFLNK as u16 | 0o777;
-        let new = make(idmap, dir, mode, 0, |new| {
+        let new = make(idmap, dir, mode, 0, Some(now), |new| {
             namespace::symlink(mount_of(dir), dir.data(), dentry.name(), new, target)
         })?;
-        made(dir, &new);
+        dir_changed(dir, now);
         sync_if_asked(dir)?;
         Ok(new)
     }
 
     fn tmpfile(idmap: &Idmap, dir: &Inode, mode: u16) -> Result<ReadyInode<Self>> {
-        make(idmap, dir, mode, 0, |new| {
+        make(idmap, dir, mode, 0, None, |new| {
             namespace::tmpfile(mount_of(dir), dir.data(), new)
         })
     }
 
     fn link(inode: &Inode, dir: &Inode, dentry: &Dentry) -> Result {
-        let now = dir.touch_cmtime();
-        namespace::link(mount_of(dir), inode.data(), dir.data(), dentry.name(), now)?;
-        inode.set_ctime(now);
-        dir_changed(inode);
-        dir_changed(dir);
+        let now = touch(&[dir, inode]);
+        namespace::link(mount_of(dir), inode.data(), dir.data(), dentry.name(), now).at(dir)?;
+        changed(inode);
+        dir_changed(dir, now);
         sync_if_asked(dir)
     }
 
     fn unlink(dir: &Inode, dentry: &Dentry, inode: &Inode) -> Result {
-        let now = dir.touch_cmtime();
-        namespace::unlink(mount_of(dir), dir.data(), dentry.name(), inode.data(), now)?;
-        inode.set_ctime(now);
-        dir_changed(inode);
-        dir_changed(dir);
+        let now = touch(&[dir, inode]);
+        namespace::unlink(mount_of(dir), dir.data(), dentry.name(), inode.data(), now).at(dir)?;
+        changed(inode);
+        dir_changed(dir, now);
         sync_if_asked(dir)
     }
 
     fn rmdir(dir: &Inode, dentry: &Dentry, inode: &Inode) -> Result {
-        let now = dir.touch_cmtime();
-        namespace::rmdir(mount_of(dir), dir.data(), dentry.name(), inode.data(), now)?;
-        inode.set_ctime(now);
-        dir_changed(inode);
-        dir_changed(dir);
+        let now = touch(&[dir, inode]);
+        namespace::rmdir(mount_of(dir), dir.data(), dentry.name(), inode.data(), now).at(dir)?;
+        changed(inode);
+        dir_changed(dir, now);
         sync_if_asked(dir)
     }
 
     fn rename(idmap: &Idmap, args: &Rename<'_, Self>) -> Result {
         let flags = rename_flags(args.flags)?;
-        let m = mount_of(args.old_dir);
-        let now = args.old_dir.touch_cmtime();
         let (uid, gid) = whiteout_owner(idmap, args, flags)?;
+        let (old_dir, new_dir) = (args.old_dir, args.new_dir);
+        let now = match args.target {
+            Some(target) => touch(&[old_dir, new_dir, args.inode, target]),
+            None => touch(&[old_dir, new_dir, args.inode]),
+        };
         namespace::rename(
-            m,
+            mount_of(old_dir),
             &RenameArgs {
-                old_dir: args.old_dir.data(),
+                old_dir: old_dir.data(),
                 old_name: args.old.name(),
                 inode: args.inode.data(),
-                new_dir: args.new_dir.data(),
+                new_dir: new_dir.data(),
                 new_name: args.new.name(),
                 target: args.target.map(Inode::data),
                 flags,
@@ -179,18 +201,15 @@ impl DirOps for Latchfs {
                 gid,
                 now,
             },
-        )?;
-        args.new_dir.set_ctime(now);
-        args.new_dir.set_mtime(now);
-        args.inode.set_ctime(now);
+        )
+        .at(old_dir)?;
         if let Some(target) = args.target {
-            target.set_ctime(now);
-            dir_changed(target);
+            changed(target);
         }
-        for inode in [args.inode, args.old_dir, args.new_dir] {
-            dir_changed(inode);
-        }
-        sync_if_asked(args.old_dir)
+        changed(args.inode);
+        dir_changed(old_dir, now);
+        dir_changed(new_dir, now);
+        sync_if_asked(old_dir)
     }
 }
 

@@ -17,6 +17,7 @@
 #include <linux/module.h>
 #include <linux/mount.h>
 #include <linux/pagemap.h>
+#include <linux/panic.h>
 #include <linux/posix_acl.h>
 #include <linux/sched/mm.h>
 #include <linux/seq_file.h>
@@ -491,6 +492,11 @@ void latchfs_helper_statfs_fsid(struct kstatfs *buf, const u8 *uuid)
 void latchfs_helper_sync_filesystem_data(struct super_block *sb)
 {
 	sync_inodes_sb(sb);
+}
+
+void latchfs_helper_panic_on_damage(struct super_block *sb)
+{
+	panic("latchfs (%s): panic forced after an error\n", sb->s_id);
 }
 
 /*

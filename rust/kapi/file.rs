@@ -65,12 +65,6 @@ impl<T: FileSystem> File<T> {
         // SAFETY: the file is open.
         to_result(unsafe { bindings::file_write_and_wait_range(self.0.get(), start, last) })
     }
-
-    /// Logs times that are only in memory, if there are any.
-    pub fn sync_times(&self) -> Result {
-        // SAFETY: the file is open, so is its inode.
-        to_result(unsafe { bindings::sync_inode_metadata(self.inode().as_ptr(), 1) })
-    }
 }
 
 /// A byte position for C, which has no positions beyond `i64::MAX`.

@@ -12,6 +12,7 @@ use super::seq_file::SeqFile;
 use super::statfs::StatFs;
 use crate::bindings;
 use crate::sys::device::Device;
+use core::fmt;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 use kernel::error::from_result;
@@ -73,6 +74,18 @@ impl<T: FileSystem> SuperBlock<T> {
         unsafe { (*self.as_ptr()).s_flags |= bindings::SB_RDONLY as usize };
     }
 
+    /// What the mount is called in messages: the name of the device.
+    pub fn id(&self) -> Id<'_> {
+        // SAFETY: the name is terminated; it does not change while the device is mounted.
+        Id(unsafe { CStr::from_char_ptr((*self.as_ptr()).s_id.as_ptr().cast()) })
+    }
+
+    /// Brings the machine down, as `errors=panic` asks for.
+    pub fn panic(&self) {
+        // SAFETY: the super block is valid.
+        unsafe { bindings::panic_on_damage(self.as_ptr()) };
+    }
+
     /// Writes everything back and waits, ending in [`SuperOps::sync_fs`]. The caller holds
     /// s_umount (remount does).
     pub fn sync_filesystem(&self) -> Result {
@@ -91,6 +104,15 @@ impl<T: FileSystem> SuperBlock<T> {
                 bindings::wb_reason_WB_REASON_FS_FREE_SPACE,
             );
         };
+    }
+}
+
+/// The name of a mount, to be printed.
+pub struct Id<'a>(&'a CStr);
+
+impl fmt::Display for Id<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.to_str().unwrap_or("?"))
     }
 }
 
