@@ -6,4 +6,4 @@ set -euo pipefail
 cd "$LATCHFS_TOP"
 mapfile -t files < <(git ls-files '*.rs'; git ls-files -o --exclude-standard '*.rs')
 [ ${#files[@]} -gt 0 ] || exit 0
-rustfmt --edition 2021 --config-path .rustfmt.toml "$@" -- "${files[@]}"
+rustfmt --edition 2021 --config-path .rustfmt.toml --color never "$@" -- "${files[@]}"

@@ -37,9 +37,12 @@ try "clippy of the VM programs" cargo clippy --locked --all-targets \
 	--manifest-path tools/testing/vmtests/Cargo.toml -- -D warnings
 
 mapfile -t shell < <(git ls-files '*.sh' .ci/run)
-for f in "${shell[@]}"; do
-	try "bash -n $f" bash -n "$f"
-done
+bash_syntax() {
+	local f rc=0
+	for f; do bash -n "$f" || rc=1; done
+	return $rc
+}
+try "bash syntax" bash_syntax "${shell[@]}"
 if command -v shellcheck >/dev/null; then
 	# SC1091: sourced files are found at run time; SC2034, SC2154: variables of lib.sh
 	try "shellcheck" shellcheck -S warning -e SC1091,SC2034,SC2154 "${shell[@]}"

@@ -117,39 +117,42 @@ verify_rest() {
 	)
 }
 
-step "load the module" fs_load
-step "mkfs" make_fs
-step "mount" fs_mount "$LOOP"
-free_empty=$(usage_line)
-step "unpack the tree" unpack
-free_full=$(usage_line)
-files=$(find "$MNT" -type f | wc -l)
-links=$(find "$MNT" -type l | wc -l)
-dirs=$(find "$MNT" -type d | wc -l)
-bytes=$(du -s --apparent-size -B1 "$MNT" 2>/dev/null | cut -f 1)
-step "verify (sha256, metadata)" verify
-step "sparse file is sparse" sparse_ok
-step "unmount" umount "$MNT"
-step "fsck" check
-step "mount again" fs_mount "$LOOP"
-step "verify after remount" verify
-step "delete half" delete_half
-step "verify the other half" verify_rest
-free_half=$(usage_line)
-step "unmount again" umount "$MNT"
-step "fsck of the half" check
-[ ! -s "$RUNDIR/fsck" ] || note "fsck says" "$(tail -n 1 "$RUNDIR/fsck")"
-step "detach the loop device" losetup -d "$LOOP"
-step "unload the module" fs_unload
+{	# read as a whole before it runs
+	step "load the module" fs_load
+	step "mkfs" make_fs
+	step "mount" fs_mount "$LOOP"
+	free_empty=$(usage_line)
+	step "unpack the tree" unpack
+	free_full=$(usage_line)
+	files=$(find "$MNT" -type f | wc -l)
+	links=$(find "$MNT" -type l | wc -l)
+	dirs=$(find "$MNT" -type d | wc -l)
+	bytes=$(du -s --apparent-size -B1 "$MNT" 2>/dev/null | cut -f 1)
+	step "verify (sha256, metadata)" verify
+	step "sparse file is sparse" sparse_ok
+	step "unmount" umount "$MNT"
+	step "fsck" check
+	step "mount again" fs_mount "$LOOP"
+	step "verify after remount" verify
+	step "delete half" delete_half
+	step "verify the other half" verify_rest
+	free_half=$(usage_line)
+	step "unmount again" umount "$MNT"
+	step "fsck of the half" check
+	[ ! -s "$RUNDIR/fsck" ] || note "fsck says" "$(tail -n 1 "$RUNDIR/fsck")"
+	step "detach the loop device" losetup -d "$LOOP"
+	step "unload the module" fs_unload
 
-echo
-echo "$FS on $(uname -r), $(nproc) CPUs:"
-cat "$SUMMARY"
-note() { printf '  %-34s %s\n' "$1" "$2"; }
-note "files, directories, symlinks" "$files, $dirs, $links"
-note "bytes" "$bytes ($((bytes >> 20)) MiB)"
-note "space when empty" "$free_empty"
-note "space when full" "$free_full"
-note "space with half deleted" "$free_half"
-echo
-finish
+	echo
+	echo "$FS on $(uname -r), $(nproc) CPUs:"
+	cat "$SUMMARY"
+	note() { printf '  %-34s %s\n' "$1" "$2"; }
+	note "files, directories, symlinks" "$files, $dirs, $links"
+	note "bytes" "$bytes ($((bytes >> 20)) MiB)"
+	note "space when empty" "$free_empty"
+	note "space when full" "$free_full"
+	note "space with half deleted" "$free_half"
+	echo
+	finish
+	exit
+}

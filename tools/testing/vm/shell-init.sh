@@ -11,5 +11,3 @@ The file system of the host is here, read-only, with writable overlays over
 /tmp, /etc, /usr and others.  Kernel log: dmesg.  To end: exit.
 END
 df -h "$MNT"
-END_DIR=$MNT
-cd "$END_DIR" || exit 1

@@ -224,22 +224,27 @@ test_unload() {
 ALL="load_unload kunit busy mount_options mount_garbage storm fsx_buffered fsx_mmap
 	fill posix posix_fsck hostile leaks unload"
 
-new_splats
-fs_load || exit 1
-# shellcheck disable=SC2086
-[ $# -gt 0 ] || set -- $ALL
-for name; do
-	case $name in
-	posix)
-		run_posix ;;
-	hostile)
-		if [ -n "${HOSTILE:-}" ]; then
-			run_test hostile
-		else
-			echo "skipped hostile: no images"
-		fi ;;
-	*)
-		run_test "$name" ;;
-	esac
-done
-finish
+# in braces, so that the whole script is read before it runs: the host may edit it
+# meanwhile
+{
+	new_splats
+	fs_load || exit 1
+	# shellcheck disable=SC2086
+	[ $# -gt 0 ] || set -- $ALL
+	for name; do
+		case $name in
+		posix)
+			run_posix ;;
+		hostile)
+			if [ -n "${HOSTILE:-}" ]; then
+				run_test hostile
+			else
+				echo "skipped hostile: no images"
+			fi ;;
+		*)
+			run_test "$name" ;;
+		esac
+	done
+	finish
+	exit
+}
