@@ -70,7 +70,8 @@ impl ContextOps for Latchfs {
         let completions = Workqueue::new(sb.id())?;
         let opts = MountOpts {
             read_only: sb.rdonly(),
-            ..MountOpts::default()
+            errors: options.on_error.for_engine(),
+            background: true,
         };
         let mount = Mount::open(sb.device()?, opts).map_err(to_error)?;
         sb.set(&SuperParams {
@@ -88,7 +89,7 @@ impl ContextOps for Latchfs {
 
     fn root(sb: &SuperBlock) -> Result<IRef> {
         let m = &sb.data().mount;
-        let root = crate::engine::inode::iget(m, m.geo().root_ino).edge(sb)?;
+        let root = crate::engine::inode::iget(m, m.root_ino()).edge(sb)?;
         if u32::from(root.attrs().mode) & bindings::S_IFMT != bindings::S_IFDIR {
             return Err(EUCLEAN);
         }
@@ -104,6 +105,10 @@ impl ContextOps for Latchfs {
 
     fn reconfigure(sb: &SuperBlock, options: Options, rdonly: bool, log: &MountLog) -> Result {
         let data = sb.data();
+        if options.on_error != data.options.get().on_error {
+            log.error(c"errors= cannot be changed by remounting");
+            return Err(EINVAL);
+        }
         if rdonly && !sb.rdonly() {
             sb.sync_filesystem()?;
             data.mount.set_read_only(true).edge(sb)?;
@@ -157,7 +162,7 @@ impl SuperOps for Latchfs {
     }
 
     fn shutdown(sb: &SuperBlock) {
-        sb.data().mount.shutdown();
+        sb.data().mount.shutdown("the device is gone");
     }
 
     fn statfs(sb: &SuperBlock) -> Result<StatFs> {

@@ -2,6 +2,7 @@
 
 //! Mount options.
 
+use crate::engine::faults;
 use crate::kapi::fs_context::Parameter;
 use crate::kapi::seq_file::SeqFile;
 use core::sync::atomic::AtomicBool;
@@ -34,6 +35,15 @@ impl OnError {
             2 => Ok(Self::Shutdown),
             3 => Ok(Self::Panic),
             _ => Err(EINVAL),
+        }
+    }
+
+    /// What the engine does: it does not know how to panic, which happens on the way out of it.
+    pub fn for_engine(self) -> faults::OnError {
+        match self {
+            Self::Continue => faults::OnError::Continue,
+            Self::RemountRo => faults::OnError::ReadOnly,
+            Self::Shutdown | Self::Panic => faults::OnError::Shutdown,
         }
     }
 

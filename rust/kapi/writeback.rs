@@ -127,8 +127,10 @@ unsafe extern "C" fn writeback_range<T: WritebackOps>(
         bindings::iomap_add_to_ioend(wpc, folio, pos as i64, end_pos as i64, len)
     };
     if added < 0 {
+        let mapped = mapping.offset.saturating_add(mapping.len);
+        let len = u64::from(len).min(mapped.saturating_sub(pos));
         // SAFETY: as above.
-        unsafe { T::writeback_undo(inode, &mut (*pass).fs, &locked, pos, mapping.len) };
+        unsafe { T::writeback_undo(inode, &mut (*pass).fs, &locked, pos, len) };
         T::writeback_discard(inode, &locked, pos);
     }
     added
