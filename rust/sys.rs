@@ -27,7 +27,7 @@ use crate::bindings;
 
 pub(crate) use alloc::{must_arc, must_box, try_arc, try_box, Arc, Block, Box, Vec};
 pub(crate) use content::{ContentLock, ContentRead, ContentWrite, ExclToken, SharedToken};
-pub(crate) use device::{BlockIo, Device};
+pub(crate) use device::{plugged, BlockIo, Device};
 pub(crate) use errno::Errno;
 pub(crate) use lock::{Mutex, MutexGuard, RwSem, RwSemReadGuard, RwSemWriteGuard, Spin, SpinGuard};
 pub(crate) use log::{pr_err, pr_info, pr_warn};

@@ -212,6 +212,24 @@ impl Device {
     }
 }
 
+/// Runs `f` and holds back the asynchronous I/O it starts, so that neighbouring blocks become one
+/// request: `blk_start_plug`. All of it is on its way when this returns, or before, if `f` sleeps.
+pub(crate) fn plugged<R>(f: impl FnOnce() -> R) -> R {
+    struct Plug(bindings::blk_plug);
+
+    impl Drop for Plug {
+        fn drop(&mut self) {
+            // SAFETY: Started below, in the same task, and not moved since.
+            unsafe { bindings::blk_finish_plug(&mut self.0) };
+        }
+    }
+
+    let mut plug = Plug(bindings::blk_plug::default());
+    // SAFETY: The plug stays where it is on this stack until it is finished.
+    unsafe { bindings::blk_start_plug(&mut plug.0) };
+    f()
+}
+
 /// The queue and the pool behind asynchronous I/O, for as long as the module is loaded.
 #[derive(Debug)]
 pub(crate) struct IoEngine(());

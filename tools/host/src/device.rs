@@ -140,6 +140,12 @@ impl Device {
     }
 }
 
+/// Runs `f` and holds back the asynchronous I/O it starts, so that neighbouring blocks become one
+/// request: `blk_start_plug`. All of it is on its way when this returns, or before, if `f` sleeps.
+pub fn plugged<R>(f: impl FnOnce() -> R) -> R {
+    f()
+}
+
 /// A sparse disk in memory with fault injection.
 pub struct MemDisk {
     blocks: u64,

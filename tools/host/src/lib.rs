@@ -30,7 +30,7 @@ pub mod work;
 
 pub use alloc::{must_arc, must_box, try_arc, try_box, Arc, Block, Box, Vec};
 pub use content::{ContentLock, ContentRead, ContentWrite, ExclToken, SharedToken};
-pub use device::{BlockIo, Device};
+pub use device::{plugged, BlockIo, Device};
 pub use errno::Errno;
 pub use lock::{Mutex, MutexGuard, RwSem, RwSemReadGuard, RwSemWriteGuard, Spin, SpinGuard};
 pub use rank::{might_sleep, LockClass};
