@@ -71,7 +71,9 @@ build() {
 	prepare
 	local t0=$SECONDS
 	say "$kind kernel: building, about ten minutes on two cores, once"
-	quietly "$dir.build.log" kmake -j"$(nproc)" bzImage modules
+	local targets=(bzImage modules)
+	! grep -q '^CONFIG_GDB_SCRIPTS=y' "$dir/.config" || targets+=(scripts_gdb)
+	quietly "$dir.build.log" kmake -j"$(nproc)" "${targets[@]}"
 	touch "$dir/.built"
 	say "$kind kernel: built in $((SECONDS - t0)) s"
 }

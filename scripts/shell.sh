@@ -29,7 +29,7 @@ opts=()
 if [ -n "$gdb" ]; then
 	kdir=$("$LATCHFS_TOP/qemu/build-kernel.sh" debug)
 	port=${GDB_PORT:-1234}
-	opts+=(--qemu-opt "-gdb tcp:localhost:$port" --qemu-opt -S --append nokaslr)
+	opts+=(--qemu-opt="-gdb tcp:localhost:$port" --qemu-opt=-S --append nokaslr)
 	cat >&2 <<-END
 		The VM waits for gdb.  In another terminal:
 
