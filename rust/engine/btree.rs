@@ -173,7 +173,10 @@ impl<K: TreeKind> Tree<K> {
         if first < range.low || level > 0 && first != range.low {
             return Err(Bad("node.first_key"));
         }
-        if range.high.is_some_and(|high| node.key(last).is_ok_and(|key| key >= high)) {
+        if range
+            .high
+            .is_some_and(|high| node.key(last).is_ok_and(|key| key >= high))
+        {
             return Err(Bad("node.last_key"));
         }
         Ok(())
@@ -199,11 +202,7 @@ fn corrupt(block: DiskBlock, bad: Bad) -> Error {
 
 /// Looks at a node: opens it under its content lock and calls `f`.
 #[track_caller]
-fn view<R>(
-    buf: &BufRef,
-    shape: Shape,
-    f: impl FnOnce(View<'_>) -> page::Checked<R>,
-) -> Result<R> {
+fn view<R>(buf: &BufRef, shape: Shape, f: impl FnOnce(View<'_>) -> page::Checked<R>) -> Result<R> {
     let data = buf.data();
     View::new(&data, shape)
         .and_then(f)

@@ -58,7 +58,10 @@ impl<K: TreeKind> Tree<K> {
             return Ok(None);
         };
         let (index, count) = view(&path.step(0)?.buf, K::SHAPE, |leaf| {
-            Ok((leaf.search(key)?.unwrap_or_else(|above| above), leaf.count()))
+            Ok((
+                leaf.search(key)?.unwrap_or_else(|above| above),
+                leaf.count(),
+            ))
         })?;
         if index < count {
             path.set_leaf_index(index);

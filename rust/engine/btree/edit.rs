@@ -131,7 +131,9 @@ pub fn insert(page: &mut impl Edit, shape: Shape, index: usize, record: &[u8]) -
         }
         Shape::Slotted(_) => {
             let heap = node.heap()?;
-            let at = heap.checked_sub(record.len()).ok_or(Bad("node.heap_start"))?;
+            let at = heap
+                .checked_sub(record.len())
+                .ok_or(Bad("node.heap_start"))?;
             let slot = AREA + index * SLOT;
             put(page, at, record, "node.record")?;
             shift(page, slot, slot + SLOT, behind * SLOT)?;
@@ -257,12 +259,7 @@ pub fn compact(page: &mut impl Edit, shape: Shape) -> Checked<()> {
 
 /// Appends records `from..` of `source` to the node `page`; there must be room for them, after
 /// compaction at worst.
-pub fn append(
-    page: &mut impl Edit,
-    shape: Shape,
-    source: &View<'_>,
-    from: usize,
-) -> Checked<()> {
+pub fn append(page: &mut impl Edit, shape: Shape, source: &View<'_>, from: usize) -> Checked<()> {
     let records = from..source.count();
     let mut need = 0;
     for index in records.clone() {
@@ -291,7 +288,9 @@ pub fn append(
             let mut heap = node.heap()?;
             for (n, index) in records.enumerate() {
                 let record = source.record(index)?;
-                heap = heap.checked_sub(record.len()).ok_or(Bad("node.heap_start"))?;
+                heap = heap
+                    .checked_sub(record.len())
+                    .ok_or(Bad("node.heap_start"))?;
                 put(page, heap, record, "node.record")?;
                 set_u16(page, AREA + (count + n) * SLOT, heap, "node.slot")?;
             }

@@ -113,8 +113,8 @@ impl<K: TreeKind> Tree<K> {
             .descend(m, root, Toward::Key(old_key))?
             .ok_or_else(missing)?;
         let leaf = path.step(0)?;
-        let index = view(&leaf.buf, K::SHAPE, |leaf| leaf.search(old_key))?
-            .map_err(|_| missing())?;
+        let index =
+            view(&leaf.buf, K::SHAPE, |leaf| leaf.search(old_key))?.map_err(|_| missing())?;
 
         let range = path.range(0)?;
         let in_place = view(&leaf.buf, K::SHAPE, |leaf| {

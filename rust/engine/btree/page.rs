@@ -259,7 +259,9 @@ impl<'a> View<'a> {
             Shape::Fixed(size) => Ok(self.count * size),
             Shape::Slotted(_) => {
                 let heap = BLOCK_SIZE.saturating_sub(self.heap()?);
-                let live = heap.checked_sub(self.dead()?).ok_or(Bad("node.heap_free"))?;
+                let live = heap
+                    .checked_sub(self.dead()?)
+                    .ok_or(Bad("node.heap_free"))?;
                 Ok(live + self.count * SLOT)
             }
         }

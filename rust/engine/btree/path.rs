@@ -197,11 +197,7 @@ impl<K: TreeKind> Tree<K> {
             if let Some(Some(step)) = path.steps.get_mut(level) {
                 step.index = index;
             }
-            let toward = if forward {
-                Toward::First
-            } else {
-                Toward::Last
-            };
+            let toward = if forward { Toward::First } else { Toward::Last };
             self.down(m, path, level - 1, DiskBlock(child), range, toward)?;
             return Ok(true);
         }

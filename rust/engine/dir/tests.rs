@@ -35,12 +35,16 @@ struct TestDir {
     fork: Fork,
     ctx: Ctx,
     model: Model,
+    /// Free blocks of the empty file system.
+    free: u64,
 }
 
 impl TestDir {
     fn new(seed: u64) -> Self {
+        let fx = Fixture::new(16384);
         Self {
-            fx: Fixture::new(16384),
+            free: fx.free_blocks(),
+            fx,
             fork: Fork::new(ForkFormat::InlineDir),
             ctx: Ctx {
                 owner: Ino(1),
@@ -51,10 +55,16 @@ impl TestDir {
         }
     }
 
+    /// Any number as one of a legal inode.
+    fn ino(n: u64) -> Ino {
+        Ino(1 + n % 1000)
+    }
+
     fn insert(&mut self, name: &[u8], ino: u64) {
+        let ino = Self::ino(ino);
         let (fork, ctx) = (&mut self.fork, &self.ctx);
         let r = self.fx.change(RES, |m, txn| {
-            insert(m, txn, fork, ctx, name, Ino(ino), FileType::Regular)
+            insert(m, txn, fork, ctx, name, ino, FileType::Regular)
         });
         if self.model.contains_key(name) {
             assert!(r.unwrap_err().is(Errno::EXIST));
@@ -62,7 +72,7 @@ impl TestDir {
         }
         let entry = DirEntry {
             key: r.unwrap(),
-            ino: Ino(ino),
+            ino: ino,
             ftype: FileType::Regular as u8,
         };
         self.model.insert(name.to_vec(), entry);
@@ -70,7 +80,9 @@ impl TestDir {
 
     fn remove(&mut self, name: &[u8]) {
         let (fork, ctx) = (&mut self.fork, &self.ctx);
-        let r = self.fx.change(RES, |m, txn| remove(m, txn, fork, ctx, name));
+        let r = self
+            .fx
+            .change(RES, |m, txn| remove(m, txn, fork, ctx, name));
         match self.model.remove(name) {
             Some(entry) => assert_eq!(r.unwrap(), entry),
             None => assert!(r.unwrap_err().is(Errno::NOENT)),
@@ -78,14 +90,15 @@ impl TestDir {
     }
 
     fn replace(&mut self, name: &[u8], ino: u64) {
+        let ino = Self::ino(ino);
         let (fork, ctx) = (&mut self.fork, &self.ctx);
         let r = self.fx.change(RES, |m, txn| {
-            replace(m, txn, fork, ctx, name, Ino(ino), FileType::Symlink)
+            replace(m, txn, fork, ctx, name, ino, FileType::Symlink)
         });
         match self.model.get_mut(name) {
             Some(entry) => {
                 assert_eq!(r.unwrap(), *entry);
-                entry.ino = Ino(ino);
+                entry.ino = ino;
                 entry.ftype = FileType::Symlink as u8;
             }
             None => assert!(r.unwrap_err().is(Errno::NOENT)),
@@ -98,8 +111,8 @@ impl TestDir {
     }
 
     /// Blocks a lookup reads when nothing is cached.
-    fn cost(&self, name: &[u8]) -> u64 {
-        self.fx.cold();
+    fn cost(&mut self, name: &[u8]) -> u64 {
+        self.fx.remount();
         let before = self.fx.reads();
         self.look(name);
         self.fx.reads() - before
@@ -131,7 +144,11 @@ impl TestDir {
             assert_eq!(self.model.get(&name), Some(&entry));
         }
         assert_eq!(is_empty(&self.fork), self.model.is_empty());
-        let bytes: usize = self.model.keys().map(|n| dirent::DIRENT_HEAD + n.len()).sum();
+        let bytes: usize = self
+            .model
+            .keys()
+            .map(|n| dirent::DIRENT_HEAD + n.len())
+            .sum();
         match self.fork.format {
             ForkFormat::InlineDir => {
                 assert_eq!(self.fork.inline.len(), bytes);
@@ -144,8 +161,10 @@ impl TestDir {
         }
     }
 
-    /// Removes everything; no block may be left.
+    /// Writes everything, reads it back and removes it; no block may be left.
     fn empty(&mut self) {
+        self.fx.remount();
+        self.check();
         let names: Vec<_> = self.model.keys().cloned().collect();
         for name in names {
             self.remove(&name);
@@ -153,6 +172,7 @@ impl TestDir {
         self.check();
         assert_eq!(self.fork.root.blocks, 0);
         assert_eq!(self.fork.format, ForkFormat::InlineDir);
+        assert_eq!(self.fx.free_blocks(), self.free);
     }
 }
 
@@ -168,7 +188,15 @@ fn names_are_checked() {
     let mut dir = TestDir::new(3);
     let (fork, ctx) = (&mut dir.fork, &dir.ctx);
     let r = dir.fx.change(RES, |m, txn| {
-        Ok(insert(m, txn, fork, ctx, b"..", Ino(1), FileType::Directory))
+        Ok(insert(
+            m,
+            txn,
+            fork,
+            ctx,
+            b"..",
+            Ino(1),
+            FileType::Directory,
+        ))
     });
     assert!(r.unwrap().unwrap_err().is(Errno::INVAL));
 }

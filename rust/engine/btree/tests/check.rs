@@ -58,7 +58,7 @@ impl TestKind for Extents {
     fn make(key: u64, salt: u64) -> Vec<u8> {
         let extent = Extent {
             file: FileBlock(key),
-            disk: DiskBlock(40 + salt % 64),
+            disk: DiskBlock(2000 + salt % 64),
             len: 1,
             unwritten: salt % 2 == 0,
         };
@@ -114,12 +114,16 @@ pub(crate) struct TestTree<K: TestKind> {
     pub(crate) tree: Tree<K>,
     pub(crate) root: TreeRoot,
     pub(crate) model: BTreeMap<u64, Vec<u8>>,
+    /// Free blocks of the empty file system.
+    free: u64,
 }
 
 impl<K: TestKind> TestTree<K> {
     pub(crate) fn new() -> Self {
+        let fx = Fixture::new(16384);
         Self {
-            fx: Fixture::new(16384),
+            free: fx.free_blocks(),
+            fx,
             tree: Tree::new(OWNER),
             root: TreeRoot::default(),
             model: BTreeMap::new(),
@@ -227,6 +231,18 @@ impl<K: TestKind> TestTree<K> {
                 }
             }
         }
+    }
+
+    /// Writes everything to the disk, through the verifiers, and reads it back.
+    pub(crate) fn check_disk(&mut self) {
+        self.fx.remount();
+        self.check();
+    }
+
+    /// The tree is empty, and every block it had is free again.
+    pub(crate) fn check_gone(&self) {
+        assert_eq!(self.root, TreeRoot::default());
+        assert_eq!(self.fx.free_blocks(), self.free);
     }
 
     /// The blocks of the tree, sorted.

@@ -38,7 +38,11 @@ fn damage() -> impl Strategy<Value = Damage> {
 
 fn hurt<K: TestKind>(t: &TestTree<K>, nodes: &[u64], victim: usize, damage: &Damage) {
     let pick = |n: usize| DiskBlock(nodes[n % nodes.len()]);
-    let get = |block| t.fx.m.buf().read(block, BlockKind::Tree, super::check::OWNER);
+    let get = |block| {
+        t.fx.m
+            .buf()
+            .read(block, BlockKind::Tree, super::check::OWNER)
+    };
     let Ok(victim) = get(pick(victim)) else {
         return;
     };
@@ -46,27 +50,26 @@ fn hurt<K: TestKind>(t: &TestTree<K>, nodes: &[u64], victim: usize, damage: &Dam
         Damage::Copy(n) => get(pick(*n)).ok().map(|b| *b.data()),
         _ => None,
     };
-    t.fx
-        .change(RES, |_, txn| {
-            txn.modify(&victim, |page| {
-                let page = page.whole();
-                match damage {
-                    Damage::Bytes(list) | Damage::Head(list) => {
-                        for (at, byte) in list {
-                            page[*at] = *byte;
-                        }
+    t.fx.change(RES, |_, txn| {
+        txn.modify(&victim, |page| {
+            let page = page.whole();
+            match damage {
+                Damage::Bytes(list) | Damage::Head(list) => {
+                    for (at, byte) in list {
+                        page[*at] = *byte;
                     }
-                    Damage::Child(index, n) => {
-                        let at = page::AREA + index * page::BRANCH + 8;
-                        page[at..at + 8].copy_from_slice(&pick(*n).0.to_le_bytes());
-                    }
-                    // The header stays: it says which block this is.
-                    Damage::Copy(_) => page[40..].copy_from_slice(&source.unwrap()[40..]),
                 }
-            });
-            Ok(())
-        })
-        .unwrap();
+                Damage::Child(index, n) => {
+                    let at = page::AREA + index * page::BRANCH + 8;
+                    page[at..at + 8].copy_from_slice(&pick(*n).0.to_le_bytes());
+                }
+                // The header stays: it says which block this is.
+                Damage::Copy(_) => page[40..].copy_from_slice(&source.unwrap()[40..]),
+            }
+        });
+        Ok(())
+    })
+    .unwrap();
 }
 
 fn survive<K: TestKind>(n: u64, damages: &[(usize, Damage)], key: u64, op: u8, salt: u64) {
@@ -181,19 +184,24 @@ fn cycles_are_errors() {
         for i in 0..600 {
             t.insert(i, 2);
         }
-        let root = t.fx.m.buf().read(t.root.block, BlockKind::Tree, super::check::OWNER).unwrap();
+        let root =
+            t.fx.m
+                .buf()
+                .read(t.root.block, BlockKind::Tree, super::check::OWNER)
+                .unwrap();
         let sibling = view(&root, Shape::INTERIOR, |node| node.child(0)).unwrap();
         let to = [t.root.block.0, sibling][index];
-        t.fx
-            .change(RES, |_, txn| {
-                txn.modify(&root, |page| {
-                    let at = page::AREA + page::BRANCH + 8;
-                    page.whole()[at..at + 8].copy_from_slice(&to.to_le_bytes());
-                });
-                Ok(())
-            })
-            .unwrap();
-        let r = t.tree.scan(&t.fx.m, &t.root, 0, |_| ControlFlow::<()>::Continue(()));
+        t.fx.change(RES, |_, txn| {
+            txn.modify(&root, |page| {
+                let at = page::AREA + page::BRANCH + 8;
+                page.whole()[at..at + 8].copy_from_slice(&to.to_le_bytes());
+            });
+            Ok(())
+        })
+        .unwrap();
+        let r = t
+            .tree
+            .scan(&t.fx.m, &t.root, 0, |_| ControlFlow::<()>::Continue(()));
         assert!(r.unwrap_err().is(crate::sys::Errno::UCLEAN));
         // In the range of the second entry.
         let r = t.tree.lookup(&t.fx.m, &t.root, 300, |_| ());

@@ -68,6 +68,7 @@ fn fill_and_empty<K: TestKind>(fill: Order, empty: Order, seed: u64) {
         tree.look(K::key(n));
     }
     let full = tree.check();
+    tree.check_disk();
     for (i, n) in keys(empty, N, !seed).into_iter().enumerate() {
         tree.remove(K::key(n * 3));
         if i % 1500 == 7 {
@@ -77,7 +78,7 @@ fn fill_and_empty<K: TestKind>(fill: Order, empty: Order, seed: u64) {
             assert!(census.leaves <= 4 * needed + 1, "{census:?} of {full:?}");
         }
     }
-    assert_eq!(tree.root, TreeRoot::default());
+    tree.check_gone();
 }
 
 #[derive(Clone, Debug)]
@@ -130,12 +131,12 @@ fn run<K: TestKind>(ops: &[Op]) {
             tree.check();
         }
     }
-    tree.check();
+    tree.check_disk();
     while tree.destroy_step(20, u64::MAX) == Progress::More {
         tree.check();
     }
     tree.check();
-    assert_eq!(tree.root, TreeRoot::default());
+    tree.check_gone();
 }
 
 /// 10,000 operations with a few big cuts among them.
@@ -205,7 +206,9 @@ fn bad_records_are_refused() {
     for bad in [&record[..], &record[..12], &[]] {
         let r = tree
             .fx
-            .change(super::check::RES, |m, txn| Ok(t.insert(m, txn, root, super::check::NEAR, bad)))
+            .change(super::check::RES, |m, txn| {
+                Ok(t.insert(m, txn, root, super::check::NEAR, bad))
+            })
             .unwrap();
         assert!(r.unwrap_err().is(crate::sys::Errno::INVAL));
     }

@@ -34,7 +34,10 @@ impl Page {
     }
 
     fn chunks(&self) -> usize {
-        self.touched.chunks(128).filter(|c| c.contains(&true)).count()
+        self.touched
+            .chunks(128)
+            .filter(|c| c.contains(&true))
+            .count()
     }
 
     fn clean(&mut self) {
@@ -130,7 +133,11 @@ fn run(shape: Shape, ops: &[Op]) {
                     assert_eq!(content(&page, shape), model);
                     assert_eq!(content(&right, shape), upper);
                     assert!(!model.is_empty() && !upper.is_empty());
-                    let went = if key >= separator { Side::Right } else { Side::Left };
+                    let went = if key >= separator {
+                        Side::Right
+                    } else {
+                        Side::Left
+                    };
                     assert_eq!(cut.side, went);
                     if key % 2 == 0 {
                         page = right;
