@@ -1,7 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Ring 1: the file system proper.
+//!
+//! From the bottom up: [`buf`] caches metadata blocks, [`alloc`] knows which blocks are free,
+//! [`txn`] changes both, [`mount`] owns everything and brings it to the disk.
 
+pub mod ag;
+pub mod alloc;
+pub mod btree;
+pub mod buf;
+pub mod dir;
 pub mod error;
+pub mod faults;
+pub mod fork;
+pub mod locks;
+pub mod mount;
+pub mod sort;
+pub mod stats;
+#[cfg(test)]
+pub(crate) mod testing;
+pub mod txn;
 
 pub use error::{Error, Result};
+pub use mount::Mount;

@@ -43,6 +43,11 @@ impl Error {
         self.errno
     }
 
+    /// Line of the place that threw it: the code in error records.
+    pub fn line(self) -> u32 {
+        self.at.line()
+    }
+
     /// Whether this is `errno`.
     pub fn is(self, errno: Errno) -> bool {
         self.errno == errno

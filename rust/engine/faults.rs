@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Errors worth remembering, and what the file system does about them.
+//!
+//! The first and the last one are kept in the superblock (ext4's idea), so that whoever looks at
+//! the file system a week later sees what went wrong first, where, and when.
+
+use crate::engine::{
+    locks::FaultLock,
+    Error, //
+};
+use crate::format::superblock::ErrorRecord;
+use crate::sys::{
+    self,
+    atomic::{AtomicU32, Ordering},
+    Spin, //
+};
+use zerocopy::little_endian::{I64, U32, U64};
+
+/// What happens after the first error in metadata: the mount option `errors=`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnError {
+    /// The operation fails, the file system goes on.
+    Continue,
+    /// Nothing is changed any more (EROFS).
+    #[default]
+    ReadOnly,
+    /// Nothing works any more (EIO).
+    Shutdown,
+}
+
+/// What was recorded since the superblock was last written.
+#[derive(Clone, Copy, Default)]
+pub struct Recorded {
+    /// Number of errors.
+    pub count: u32,
+    /// The first of them.
+    pub first: ErrorRecord,
+    /// The last of them.
+    pub last: ErrorRecord,
+}
+
+/// The errors of one mount.
+pub struct Faults {
+    recorded: Spin<Recorded, FaultLock>,
+    /// All errors since mount.
+    count: AtomicU32,
+}
+
+impl Default for Faults {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Faults {
+    /// No errors.
+    pub fn new() -> Self {
+        Self {
+            recorded: Spin::new(Recorded::default()),
+            count: AtomicU32::new(0),
+        }
+    }
+
+    /// Records an error in inode `ino` at `block` (0: in none). Does not sleep.
+    pub fn note(&self, error: &Error, ino: u64, block: u64) {
+        let record = ErrorRecord {
+            time: I64::new(sys::now().secs),
+            ino: U64::new(ino),
+            block: U64::new(block),
+            code: U32::new(error.line()),
+            errno: U32::new(error.errno().raw() as u32),
+        };
+        let mut recorded = self.recorded.lock();
+        if recorded.count == 0 {
+            recorded.first = record;
+        }
+        recorded.last = record;
+        recorded.count = recorded.count.saturating_add(1);
+        drop(recorded);
+        self.count.fetch_add(1, Ordering::Release);
+    }
+
+    /// Errors since mount.
+    pub fn count(&self) -> u32 {
+        self.count.load(Ordering::Acquire)
+    }
+
+    /// Takes what is not in the superblock yet.
+    pub fn take(&self) -> Recorded {
+        core::mem::take(&mut *self.recorded.lock())
+    }
+}

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A mounted file system.
+//!
+//! [`Mount`] owns all state; there are no statics. What is where:
+//!
+//! * [`open`]: superblock, checks, the clean flag;
+//! * [`checkpoint`]: bringing everything committed to the disk;
+//! * [`close`]: unmount, remount, shutdown;
+//! * [`space`]: statfs, and waiting for space.
+//!
+//! * [`hooks`]: where the inode part takes part.
+
+mod checkpoint;
+mod close;
+mod hooks;
+mod open;
+mod space;
+#[cfg(test)]
+mod tests;
+
+pub use open::MountOpts;
+pub use space::StatFs;
+
+use crate::engine::{
+    alloc::Alloc,
+    buf::BufCache,
+    faults::{Faults, OnError},
+    locks::{CheckpointLock, SuperLock, TxnGate},
+    stats::Stats,
+    Error,
+    Result, //
+};
+use crate::format::{AgNumber, BlockKind, Context, Geometry, Ino, Owner, Superblock};
+use crate::sys::{
+    atomic::{AtomicU32, AtomicU64, Ordering},
+    Arc,
+    Errno,
+    Mutex,
+    RwSem,
+    Spin,
+    WorkItem, //
+};
+use checkpoint::Checkpoints;
+
+/// One mounted file system.
+pub struct Mount {
+    buf: Arc<BufCache>,
+    alloc: Arc<Alloc>,
+    faults: Arc<Faults>,
+    context: Context,
+    root: Ino,
+    hash_seed: u64,
+    uuid: [u8; 16],
+    on_error: OnError,
+    /// The superblock as it was last written, but for counters and records.
+    sb: Spin<Superblock, SuperLock>,
+    /// Shared by open transactions, exclusive for a checkpoint.
+    pub(crate) gate: RwSem<(), TxnGate>,
+    checkpoints: Mutex<Checkpoints, CheckpointLock>,
+    /// Checkpoints that have passed the gate.
+    closed: AtomicU64,
+    /// Checkpoints that wait for the gate.
+    waiting: AtomicU32,
+    /// See [`flag`].
+    flags: AtomicU32,
+    counts: InodeCounts,
+    stats: Stats,
+    /// Checkpoints on demand, in the background.
+    background: Spin<Option<Arc<WorkItem>>, SuperLock>,
+}
+
+/// Bits of [`Mount::flags`].
+mod flag {
+    /// Mounted read-only, or made so.
+    pub(super) const READ_ONLY: u32 = 1 << 0;
+    /// Shut down: nothing is written any more.
+    pub(super) const SHUTDOWN: u32 = 1 << 1;
+    /// Unmounted.
+    pub(super) const CLOSED: u32 = 1 << 2;
+}
+
+/// Inodes of the whole file system, as committed. The inode part keeps them up to date.
+#[derive(Default)]
+pub struct InodeCounts {
+    /// Inode slots in chunks that exist.
+    pub inodes: AtomicU64,
+    /// Free ones among them.
+    pub free: AtomicU64,
+    /// Orphans.
+    pub orphans: AtomicU64,
+}
+
+impl Mount {
+    /// The buffer cache.
+    pub fn buf(&self) -> &Arc<BufCache> {
+        &self.buf
+    }
+
+    /// The block allocator.
+    pub fn alloc(&self) -> &Arc<Alloc> {
+        &self.alloc
+    }
+
+    /// The layout.
+    pub fn geo(&self) -> &Geometry {
+        &self.context.geometry
+    }
+
+    /// What verifiers know of the file system.
+    pub fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// Number of the root directory.
+    pub fn root_ino(&self) -> Ino {
+        self.root
+    }
+
+    /// Key of the name hash.
+    pub fn hash_seed(&self) -> u64 {
+        self.hash_seed
+    }
+
+    /// Name for users, as when mounted.
+    pub fn uuid(&self) -> [u8; 16] {
+        self.uuid
+    }
+
+    /// A copy of the superblock as it was last written. Does not sleep.
+    pub fn superblock(&self) -> Superblock {
+        *self.sb.lock()
+    }
+
+    /// Counts of inodes.
+    pub fn counts(&self) -> &InodeCounts {
+        &self.counts
+    }
+
+    /// Counters for tests and sysfs.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// The allocation group `ag`. Errors: EUCLEAN if there is none.
+    pub fn ag(&self, ag: AgNumber) -> Result<super::ag::Ag> {
+        super::ag::Ag::new(self, ag)
+    }
+
+    /// Whether nothing may be changed.
+    pub fn read_only(&self) -> bool {
+        self.flags.load(Ordering::Acquire) & flag::READ_ONLY != 0
+    }
+
+    /// Whether the file system was shut down.
+    pub fn is_shutdown(&self) -> bool {
+        self.flags.load(Ordering::Acquire) & flag::SHUTDOWN != 0
+    }
+
+    /// EIO after a shutdown.
+    pub fn check_live(&self) -> Result {
+        if self.is_shutdown() {
+            return Err(Error::new(Errno::IO));
+        }
+        Ok(())
+    }
+
+    /// EIO after a shutdown, EROFS if nothing may be changed.
+    pub fn check_writable(&self) -> Result {
+        self.check_live()?;
+        if self.read_only() {
+            return Err(Error::new(Errno::ROFS));
+        }
+        self.check_faults()
+    }
+
+    /// Applies the mount option `errors=` after errors in metadata.
+    fn check_faults(&self) -> Result {
+        if self.faults.count() == 0 {
+            return Ok(());
+        }
+        match self.on_error {
+            OnError::Continue => Ok(()),
+            OnError::ReadOnly => {
+                self.flags.fetch_or(flag::READ_ONLY, Ordering::AcqRel);
+                Err(Error::new(Errno::ROFS))
+            }
+            OnError::Shutdown => {
+                self.shutdown("an error in metadata (errors=shutdown)");
+                Err(Error::new(Errno::IO))
+            }
+        }
+    }
+
+    /// Remembers an error in inode `ino` at `block` (0: none) for the superblock. What the mount
+    /// option `errors=` says happens with the next change. Does not sleep.
+    pub fn note_error(&self, error: &Error, ino: u64, block: u64) {
+        self.faults.note(error, ino, block);
+    }
+
+    /// Whether a checkpoint waits for open transactions.
+    pub(crate) fn checkpoint_waits(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) != 0
+    }
+}

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Mounting: what must be true before anything else is believed.
+
+use super::*;
+use crate::format::{
+    defect::DefectKind,
+    limits::{FORMAT_REV, VERSION},
+    superblock::{STATE_CLEAN, STATE_ERRORS},
+    DiskBlock, //
+};
+use crate::sys::{self, Block, Device};
+use zerocopy::little_endian::{I64, U16, U32};
+
+/// How to mount.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MountOpts {
+    /// Change nothing on the device.
+    pub read_only: bool,
+    /// What to do after an error in metadata.
+    pub errors: OnError,
+    /// Write dirty metadata in the background when there is much of it.
+    pub background: bool,
+}
+
+/// Reads the superblock copy at `at`.
+fn read_copy(dev: &Device, at: DiskBlock) -> Result<(Superblock, Block)> {
+    let mut block = Block::try_zeroed()?;
+    dev.read_block(at.get(), &mut block)?;
+    let sb = *Superblock::of(block.as_slice()).ok_or(Error::new(Errno::INVAL))?;
+    Ok((sb, block))
+}
+
+/// Says why a superblock is refused, and with which errno.
+fn refuse(sb: &Superblock, at: DiskBlock, defect: crate::format::Defect) -> Error {
+    let (version, rev) = (sb.version.get(), sb.format_rev.get());
+    match (defect.field, defect.kind) {
+        ("magic", _) => {
+            sys::pr_err!("no latchfs on this device\n");
+            Error::new(Errno::INVAL)
+        }
+        ("version" | "format_rev", DefectKind::Unsupported) => {
+            let age = if (version, rev) < (VERSION, FORMAT_REV) {
+                "old: make the file system again"
+            } else {
+                "newer than this program"
+            };
+            sys::pr_err!(
+                "format {}.{} of the device is {} (this is for {}.{})\n",
+                version,
+                rev,
+                age,
+                VERSION,
+                FORMAT_REV
+            );
+            Error::new(Errno::INVAL)
+        }
+        ("incompat", DefectKind::Unsupported) => {
+            sys::pr_err!(
+                "unknown features {:#x}: a newer program is needed\n",
+                sb.incompat.get()
+            );
+            Error::new(Errno::INVAL)
+        }
+        _ => {
+            sys::pr_err!("superblock in block {}: {}\n", at, defect);
+            let errno = if defect.is_checksum() {
+                Errno::BADMSG
+            } else {
+                Errno::UCLEAN
+            };
+            Error::new(errno)
+        }
+    }
+}
+
+/// A damaged superblock has copies, but where they are is written in it. Looks where a file system
+/// of the damaged geometry, and one of default geometry, would have the first ones.
+fn find_copy(dev: &Device, damaged: &Superblock) -> Option<(Superblock, Context)> {
+    let usual = Geometry::for_device(dev.blocks(), None).map(|g| g.ag_blocks());
+    let sizes = [Some(damaged.ag_blocks.get()), usual];
+    for size in sizes.into_iter().flatten() {
+        for ag in [1_u64, 3, 5, 7, 9] {
+            let at = DiskBlock(ag.saturating_mul(u64::from(size)));
+            if size == 0 || at.get() >= dev.blocks() {
+                continue;
+            }
+            let Ok((sb, _)) = read_copy(dev, at) else {
+                continue;
+            };
+            if let Ok(context) = sb.verify(at) {
+                sys::pr_warn!("using the superblock copy in block {}\n", at);
+                return Some((sb, context));
+            }
+        }
+    }
+    None
+}
+
+/// Reads the superblock, or a copy of it if the mount is read-only.
+fn read_super(dev: &Device, read_only: bool) -> Result<(Superblock, Context)> {
+    let at = DiskBlock(0);
+    let (sb, _) = read_copy(dev, at)?;
+    let defect = match sb.verify(at) {
+        Ok(context) => return Ok((sb, context)),
+        Err(defect) => defect,
+    };
+    let error = refuse(&sb, at, defect);
+    if defect.kind == DefectKind::Unsupported {
+        return Err(error);
+    }
+    // Counters and state of a copy are those of mkfs: good enough to read, not to write.
+    match find_copy(dev, &sb) {
+        Some(found) if read_only => Ok(found),
+        Some(_) => {
+            sys::pr_err!("the superblock is damaged: run fsck, or mount read-only\n");
+            Err(error)
+        }
+        None => Err(error),
+    }
+}
+
+impl Mount {
+    /// Mounts the file system on `dev`. Reads the superblock and the log's header; nothing is
+    /// scanned. May sleep.
+    ///
+    /// Errors: EINVAL if there is none, or one that this code is too old or too new for; EBADMSG
+    /// or EUCLEAN if the superblock is damaged; EROFS if only reading is possible; EIO; ENOMEM.
+    /// The log says which.
+    pub fn open(dev: Device, opts: MountOpts) -> Result<Arc<Mount>> {
+        let read_only = opts.read_only;
+        let (sb, context) = read_super(&dev, read_only)?;
+        let geometry = context.geometry;
+
+        if geometry.block_count() > dev.blocks() {
+            sys::pr_err!(
+                "the file system has {} blocks, the device only {}\n",
+                geometry.block_count(),
+                dev.blocks()
+            );
+            return Err(Error::new(Errno::INVAL));
+        }
+        if !read_only && dev.read_only() {
+            return Err(Error::new(Errno::ROFS));
+        }
+        if !read_only && !sb.can_write() {
+            sys::pr_err!(
+                "unknown features {:#x}: can be mounted read-only\n",
+                sb.ro_compat.get()
+            );
+            return Err(Error::new(Errno::ROFS));
+        }
+        if !sb.is_clean() {
+            sys::pr_warn!("was not unmounted cleanly, run fsck\n");
+        }
+        if sb.state.get() & STATE_ERRORS != 0 {
+            sys::pr_warn!("has {} recorded errors, run fsck\n", sb.error_count.get());
+        }
+
+        let faults = sys::try_arc(Faults::new())?;
+        let buf = BufCache::new(dev, context, faults.clone())?;
+        // The log's header: a device that was cut short or mixed up is noticed here.
+        buf.read(geometry.log().start, BlockKind::Log, Owner::log())?;
+        let alloc = Alloc::new(buf.clone(), sb.free_blocks.get())?;
+
+        let m = sys::try_arc(Mount {
+            buf,
+            alloc,
+            faults,
+            context,
+            root: sb.root(),
+            hash_seed: sb.hash_seed.get(),
+            uuid: sb.uuid,
+            on_error: opts.errors,
+            sb: Spin::new(sb),
+            gate: RwSem::new(()),
+            checkpoints: Mutex::new(Checkpoints::new(sb.lsn.get())),
+            closed: AtomicU64::new(0),
+            waiting: AtomicU32::new(0),
+            flags: AtomicU32::new(flag::READ_ONLY),
+            counts: InodeCounts {
+                inodes: AtomicU64::new(sb.inodes.get()),
+                free: AtomicU64::new(sb.free_inodes.get()),
+                orphans: AtomicU64::new(sb.orphans.get()),
+            },
+            stats: Stats::default(),
+            background: Spin::new(None),
+        })?;
+        if !read_only {
+            m.begin_writing()?;
+        }
+        if opts.background {
+            m.start_background()?;
+        }
+        Ok(m)
+    }
+
+    /// From here on the file system on the device is not clean.
+    pub(super) fn begin_writing(&self) -> Result {
+        let now = sys::now().secs;
+        self.flags.fetch_and(!flag::READ_ONLY, Ordering::AcqRel);
+        self.write_super(|sb| {
+            sb.state = U16::new(sb.state.get() & !STATE_CLEAN);
+            sb.mounted = I64::new(now);
+            sb.mount_count = U32::new(sb.mount_count.get().saturating_add(1));
+        })
+        .and_then(|()| Ok(self.buf.device().flush()?))
+        .inspect_err(|_| {
+            self.flags.fetch_or(flag::READ_ONLY, Ordering::AcqRel);
+        })
+    }
+
+    /// Changes the superblock, adds what was recorded of errors, and writes it. One sector changes,
+    /// so the block cannot tear. May sleep. Errors: EIO.
+    pub(super) fn write_super(&self, change: impl FnOnce(&mut Superblock)) -> Result {
+        let recorded = self.faults.take();
+        let mut block = Block::must_zeroed();
+        {
+            let mut sb = self.sb.lock();
+            change(&mut sb);
+            if recorded.count > 0 {
+                if sb.error_count.get() == 0 {
+                    sb.first_error = recorded.first;
+                }
+                sb.last_error = recorded.last;
+                let count = sb.error_count.get().saturating_add(recorded.count);
+                sb.error_count = U32::new(count);
+                sb.state = U16::new(sb.state.get() | STATE_ERRORS);
+            }
+            sb.written = I64::new(sys::now().secs);
+            sb.seal(DiskBlock(0));
+            sb.store(&mut block);
+        }
+        Ok(self.buf.device().write_block(0, &block)?)
+    }
+}
