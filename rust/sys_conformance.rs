@@ -49,6 +49,8 @@ pub const CASES: &[Case] = &[
     ("content_guards", content_guards),
     ("content_tokens", content_tokens),
     ("content_write_waits_for_shared_token", content_write_waits),
+    ("locks_exclude_each_other", locks_exclude),
+    ("content_lock_contended", content_contended),
     ("txn_slot_does_not_nest", txn_slot),
     ("nofs_scope_nests", nofs_scope),
     ("wait_sees_a_true_condition", wait_true),
@@ -331,6 +333,130 @@ fn content_write_waits() -> CaseResult {
     work.flush();
     work.stop();
     ensure(target.seen.load(Ordering::Acquire) == 2, "writer not woken")
+}
+
+/// Rounds of each of the tasks that contend.
+const ROUNDS: u32 = 500;
+
+/// Counters that only add up if the lock around each really excludes.
+struct Shared {
+    spin: Spin<u32, ConfSpin>,
+    mutex: Mutex<u32, ConfOuter>,
+    rwsem: RwSem<(u32, u32), ConfInner>,
+    torn: AtomicU32,
+}
+
+impl Work for Shared {
+    fn run(&self) {
+        for _ in 0..ROUNDS {
+            {
+                let mut m = self.mutex.lock();
+                let seen = *m;
+                sys::relax();
+                *m = seen + 1;
+                let mut s = self.spin.lock();
+                let seen = *s;
+                *s = seen + 1;
+            }
+            {
+                let mut w = self.rwsem.write();
+                w.0 += 1;
+                sys::relax();
+                w.1 += 1;
+            }
+            let r = self.rwsem.read();
+            if r.0 != r.1 {
+                self.torn.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+fn locks_exclude() -> CaseResult {
+    let shared = try_arc(Shared {
+        spin: Spin::new(0),
+        mutex: Mutex::new(0),
+        rwsem: RwSem::new((0, 0)),
+        torn: AtomicU32::new(0),
+    })
+    .map_err(nomem)?;
+    run_together(&shared)?;
+    ensure(*shared.mutex.lock() == 3 * ROUNDS, "mutex lost an update")?;
+    ensure(*shared.spin.lock() == 3 * ROUNDS, "spin lost an update")?;
+    ensure(shared.rwsem.read().0 == 3 * ROUNDS, "rwsem lost an update")?;
+    ensure(
+        shared.torn.load(Ordering::Relaxed) == 0,
+        "a reader beside a writer",
+    )
+}
+
+/// Three tasks do the work of `target` at once.
+fn run_together<W: Work>(target: &Arc<W>) -> CaseResult {
+    let mut tasks = Vec::new();
+    for _ in 0..3 {
+        let task = WorkItem::new("latchfs-conf", target.clone()).map_err(nomem)?;
+        tasks.try_push(task).map_err(nomem)?;
+    }
+    for task in &tasks {
+        task.kick();
+    }
+    for task in &tasks {
+        task.flush();
+    }
+    Ok(())
+}
+
+struct Contended {
+    lock: ContentLock<(u32, u32), ConfContent>,
+    torn: AtomicU32,
+}
+
+impl Work for Contended {
+    fn run(&self) {
+        for round in 0..ROUNDS {
+            match round % 3 {
+                0 => {
+                    let mut w = self.lock.write();
+                    w.0 += 1;
+                    sys::relax();
+                    w.1 += 1;
+                }
+                1 => {
+                    let mut token = self.lock.lock_owned();
+                    {
+                        let mut w = self.lock.access(&mut token);
+                        w.0 += 1;
+                        w.1 += 1;
+                    }
+                    let token = self.lock.downgrade(token);
+                    sys::relax();
+                    self.lock.unshare(token);
+                }
+                _ => {
+                    let r = self.lock.read();
+                    if r.0 != r.1 {
+                        self.torn.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn content_contended() -> CaseResult {
+    let target = try_arc(Contended {
+        lock: ContentLock::new((0, 0)),
+        torn: AtomicU32::new(0),
+    })
+    .map_err(nomem)?;
+    run_together(&target)?;
+    // Two of three rounds write.
+    let writes = 3 * (ROUNDS - ROUNDS / 3);
+    ensure(target.lock.read().0 == writes, "an update was lost")?;
+    ensure(
+        target.torn.load(Ordering::Relaxed) == 0,
+        "a reader beside a writer",
+    )
 }
 
 fn txn_slot() -> CaseResult {
