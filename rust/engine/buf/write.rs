@@ -6,6 +6,7 @@
 //! and the shared hold on its content travel together, and neither can be left behind.
 
 use super::*;
+use crate::engine::sort::sort_by_key;
 use crate::format::{header::seal, verify_block, Lsn};
 use crate::sys::{ExclToken, SharedToken, SysResult};
 
@@ -140,14 +141,16 @@ impl BufCache {
                 break;
             }
             left = left.saturating_sub(batch.len());
-            batch.sort_unstable_by_key(|buf| buf.block);
-            for buf in batch {
-                match self.submit(buf, lsn) {
-                    Ok(true) => stats.submitted += 1,
-                    Ok(false) => stats.skipped += 1,
-                    Err(error) => verdict = Err(error),
+            sort_by_key(&mut batch, |buf| buf.block);
+            sys::plugged(|| {
+                for buf in batch {
+                    match self.submit(buf, lsn) {
+                        Ok(true) => stats.submitted += 1,
+                        Ok(false) => stats.skipped += 1,
+                        Err(error) => verdict = Err(error),
+                    }
                 }
-            }
+            });
         }
         verdict.map(|()| stats)
     }

@@ -15,6 +15,7 @@
 //! smaller block number) and decides who makes it.
 
 use super::*;
+use crate::engine::sort::sort_by_key;
 use crate::format::{
     AgHeader,
     AgNumber,
@@ -77,7 +78,7 @@ impl Txn<'_> {
         }
 
         let mut flips = self.flips()?;
-        flips.sort_unstable_by_key(|f| (f.ag, f.map, f.start));
+        sort_by_key(&mut flips, |f| (f.ag, f.map, f.start));
         let mut locked = sys::Vec::new();
         let mut inits = sys::Vec::new();
         for group in flips.chunk_by(|a, b| a.ag == b.ag) {
