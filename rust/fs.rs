@@ -12,6 +12,7 @@
 //! * [`namei`]: names;
 //! * [`file`]: read, write, fsync, readdir;
 //! * [`data`]: iomap and writeback;
+//! * [`export`]: file handles;
 //! * [`error`]: errors of the engine to errnos.
 //!
 //! Who owns what: mode, owner, link count, flags and what is on disk belong to the engine, and the
@@ -21,6 +22,7 @@
 pub mod attr;
 pub mod data;
 pub mod error;
+pub mod export;
 pub mod file;
 pub mod inode;
 pub mod mount;

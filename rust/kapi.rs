@@ -18,6 +18,7 @@
 
 pub mod assume;
 pub mod dcache;
+pub mod exportfs;
 pub mod file;
 pub mod fileattr;
 pub mod fs;

@@ -54,7 +54,9 @@ fn damaged(sb: &SuperBlock) {
                 sb.set_rdonly();
             }
         }
-        OnError::Shutdown => data.mount.shutdown("an error in metadata (errors=shutdown)"),
+        OnError::Shutdown => data
+            .mount
+            .shutdown("an error in metadata (errors=shutdown)"),
         OnError::Panic => sb.panic(),
     }
 }

@@ -7,6 +7,7 @@
 #include <linux/backing-dev.h>
 #include <linux/blkdev.h>
 #include <linux/compat.h>
+#include <linux/exportfs.h>
 #include <linux/fileattr.h>
 #include <linux/filelock.h>
 #include <linux/fs.h>

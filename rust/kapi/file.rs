@@ -292,6 +292,7 @@ impl<T: Inodes> FileTables<T> {
         mmap_prepare: Some(mmap_prepare::<T>),
         open: Some(open::<T>),
         fsync: Some(fsync::<T>),
+        #[cfg(CONFIG_TRANSPARENT_HUGEPAGE)]
         get_unmapped_area: Some(bindings::thp_get_unmapped_area),
         setlease: Some(bindings::generic_setlease),
         fop_flags: bindings::FOP_BUFFER_RASYNC,

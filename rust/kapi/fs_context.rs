@@ -4,6 +4,7 @@
 //!
 //! C header: `include/linux/fs_context.h`.
 
+use super::exportfs::ExportTable;
 use super::fs::FileSystem;
 use super::inode::IRef;
 use super::inode::Inodes;
@@ -175,6 +176,8 @@ unsafe extern "C" fn fill_super<T: Inodes + ContextOps>(
         unsafe {
             (*sb).s_fs_info = KBox::into_raw(data).cast();
             (*sb).s_op = &SuperTable::<T>::TABLE;
+            // The kernel crate only knows the name of the structure.
+            (*sb).s_export_op = core::ptr::from_ref(&ExportTable::<T>::TABLE).cast();
         }
         // SAFETY: the private part is in place.
         let sb = unsafe { SuperBlock::<T>::from_raw(sb) };

@@ -9,6 +9,7 @@
 //! out when VFS has unhashed the inode (`destroy_inode`); nothing else writes it.
 
 use super::assume;
+use super::exportfs::ExportOps;
 use super::file::FileOps;
 use super::fs::FileSystem;
 use super::ioend::IoendQueue;
@@ -40,12 +41,12 @@ pub use new::UnhashedInode;
 
 /// All operations of a file system: what [`NewInode::ready`] needs to choose the tables.
 pub trait Inodes:
-    SuperOps + InodeOps + DirOps + FileOps + MappingOps + IomapOps + WritebackOps
+    SuperOps + InodeOps + DirOps + FileOps + MappingOps + IomapOps + WritebackOps + ExportOps
 {
 }
 
 impl<T> Inodes for T where
-    T: SuperOps + InodeOps + DirOps + FileOps + MappingOps + IomapOps + WritebackOps
+    T: SuperOps + InodeOps + DirOps + FileOps + MappingOps + IomapOps + WritebackOps + ExportOps
 {
 }
 

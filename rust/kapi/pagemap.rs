@@ -139,6 +139,7 @@ impl<T: MappingOps> MappingTable<T> {
         release_folio: Some(bindings::iomap_release_folio),
         invalidate_folio: Some(bindings::iomap_invalidate_folio),
         is_partially_uptodate: Some(bindings::iomap_is_partially_uptodate),
+        #[cfg(CONFIG_MIGRATION)]
         migrate_folio: Some(bindings::filemap_migrate_folio),
         error_remove_folio: Some(bindings::generic_error_remove_folio),
         bmap: Some(bmap::<T>),
