@@ -2,6 +2,7 @@
 
 //! Command lines and their errors: one clear line on stderr, never a backtrace.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -42,7 +43,16 @@ pub fn reason(error: &io::Error) -> String {
 /// Parses the command line. On `Err` the tool ends with that status; help and version were printed,
 /// a usage error was printed as one line and has the status `usage`.
 pub fn parse<P: clap::Parser>(tool: &str, usage: u8) -> Result<P, ExitCode> {
-    P::try_parse().map_err(|error| {
+    parse_from(tool, usage, std::env::args_os())
+}
+
+/// As [`parse`], of these arguments.
+pub fn parse_from<P: clap::Parser>(
+    tool: &str,
+    usage: u8,
+    args: impl IntoIterator<Item = OsString>,
+) -> Result<P, ExitCode> {
+    P::try_parse_from(args).map_err(|error| {
         if !error.use_stderr() {
             let _ = error.print();
             return ExitCode::SUCCESS;

@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The check as a whole: its state and the order of its passes.
+
+use std::collections::BTreeSet;
+
+use latchfs_engine::format::{
+    header::reseal, verify_block, Block, BlockKind, BlockRange, Context, Defect, DiskBlock, Extent,
+    Owner, Superblock,
+};
+use latchfs_host::{Device, Errno};
+
+use crate::claims::Claims;
+use crate::path;
+use crate::problem::Problem;
+use crate::progress::Progress;
+use crate::superblock::{self, Fatal};
+use crate::table::Table;
+
+/// How to check.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Give up after this many problems: what follows would be noise.
+    pub limit: usize,
+    /// Show progress on stderr.
+    pub progress: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            limit: 10_000,
+            progress: false,
+        }
+    }
+}
+
+/// What was found, for the last line of the output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Inodes in use.
+    pub inodes: u64,
+    /// Directories among them.
+    pub directories: u64,
+    /// Orphans among them; normal after a crash.
+    pub orphans: u64,
+    /// Blocks in use, static metadata excluded.
+    pub used_blocks: u64,
+    /// Blocks of the file system, static metadata excluded.
+    pub blocks: u64,
+}
+
+/// The result of a check.
+#[derive(Debug)]
+pub struct Report {
+    /// What is wrong, in the order it was found.
+    pub problems: Vec<Problem>,
+    /// The same for people, with paths.
+    pub messages: Vec<String>,
+    /// Whether the check gave up because there were too many problems.
+    pub gave_up: bool,
+    /// The superblock that was used.
+    pub superblock: Superblock,
+    /// Totals.
+    pub stats: Stats,
+    /// What the check found, for a repair.
+    pub(crate) found: Found,
+}
+
+impl Report {
+    /// Whether nothing is wrong.
+    pub fn is_clean(&self) -> bool {
+        self.problems.is_empty()
+    }
+}
+
+/// The knowledge of the check that repairs need.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub context: Context,
+    pub claims: Claims,
+    pub table: Table,
+}
+
+/// Too many problems.
+pub(crate) struct GaveUp;
+
+/// Result of a pass.
+pub(crate) type Pass<T = ()> = Result<T, GaveUp>;
+
+/// A block in memory.
+pub(crate) type Buf = latchfs_host::Block;
+
+/// A block that was read.
+pub(crate) enum Read {
+    /// It passed its verifier.
+    Good(Buf),
+    /// Only its checksum is wrong; the content passes.
+    Sound(Buf, Defect),
+    /// It did not pass.
+    Bad(Defect),
+    /// It could not be read.
+    Unreadable(Errno),
+}
+
+/// State of a check.
+pub(crate) struct Checker<'a> {
+    pub dev: &'a Device,
+    pub context: Context,
+    pub sb: Superblock,
+    /// Whether the counts of the superblock are meant to be exact.
+    pub counted: bool,
+    pub claims: Claims,
+    /// Blocks that were claimed more than once.
+    pub shared: Vec<BlockRange>,
+    /// In the second walk: only report who else claims `shared`.
+    pub observing: bool,
+    pub table: Table,
+    pub groups: Vec<Group>,
+    /// Whether a directory could not be read whole: entries may be missing from the counts.
+    pub torn_dirs: bool,
+    pub progress: Progress,
+    problems: Vec<Problem>,
+    limit: usize,
+}
+
+/// What is known of an allocation group.
+#[derive(Default)]
+pub(crate) struct Group {
+    /// Header, if it could be used.
+    pub header: Option<Buf>,
+    /// Extents of the inode file, sorted.
+    pub inode_file: Vec<Extent>,
+    /// Whether all of inode file and inode map could be read: counts mean something.
+    pub whole: bool,
+    /// Counts from the map: slots, free slots, orphans.
+    pub inodes: (u32, u32, u32),
+    /// Map blocks that could not be used, by index.
+    pub lost_maps: BTreeSet<u32>,
+}
+
+/// Checks the file system on `dev`.
+///
+/// `Err` means that there is no file system that could be checked. Reads only.
+pub fn check(dev: &Device, options: &Options) -> Result<Report, Fatal> {
+    let opened = superblock::open(dev)?;
+    let geometry = opened.context.geometry;
+    let mut checker = Checker {
+        dev,
+        context: opened.context,
+        sb: opened.superblock,
+        counted: opened.problem.is_none() && opened.superblock.is_clean(),
+        claims: Claims::new(geometry),
+        shared: Vec::new(),
+        observing: false,
+        table: Table::default(),
+        groups: Vec::new(),
+        torn_dirs: false,
+        progress: Progress::new(options.progress),
+        problems: opened.problem.into_iter().collect(),
+        limit: options.limit.max(1),
+    };
+    let gave_up = checker.run().is_err();
+    checker.progress.clear();
+    let messages = path::messages(&mut checker);
+    let stats = checker.stats();
+    Ok(Report {
+        problems: checker.problems,
+        messages,
+        gave_up,
+        superblock: checker.sb,
+        stats,
+        found: Found {
+            context: checker.context,
+            claims: checker.claims,
+            table: checker.table,
+        },
+    })
+}
+
+impl Checker<'_> {
+    fn run(&mut self) -> Pass {
+        self.check_copies()?;
+        self.check_log()?;
+        self.check_groups()?;
+        self.check_maps()?;
+        self.check_inodes()?;
+        self.find_sharers()?;
+        self.check_dirs()?;
+        self.check_links()?;
+        self.check_space()
+    }
+
+    /// Notes a problem.
+    pub fn report(&mut self, problem: Problem) -> Pass {
+        if self.problems.len() >= self.limit {
+            return Err(GaveUp);
+        }
+        self.problems.push(problem);
+        Ok(())
+    }
+
+    /// What was found so far.
+    pub fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+
+    /// Reads a block as it is.
+    pub fn raw(&self, at: DiskBlock) -> Result<Buf, Errno> {
+        let mut block = Buf::must_zeroed();
+        self.dev.read_block(at.0, &mut block)?;
+        Ok(block)
+    }
+
+    /// Reads a block and verifies it. One whose only fault is its checksum is used, too: a bad
+    /// checksum over sound content is a smaller evil than a lost directory.
+    pub fn read(&self, at: DiskBlock, kind: BlockKind, owner: Owner) -> Read {
+        let mut block = match self.raw(at) {
+            Ok(block) => block,
+            Err(error) => return Read::Unreadable(error),
+        };
+        let verify = |block: &Block| verify_block(block, kind, &self.context, at, Some(owner));
+        let Err(defect) = verify(&block) else {
+            return Read::Good(block);
+        };
+        if defect.is_checksum() {
+            reseal(&mut block, &self.context);
+            if verify(&block).is_ok() {
+                return Read::Sound(block, defect);
+            }
+        }
+        Read::Bad(defect)
+    }
+
+    fn stats(&self) -> Stats {
+        use crate::table::{ALLOCATED, ORPHAN, USABLE};
+
+        let count = |flags| self.table.iter().filter(|(_, i)| i.is(flags)).count() as u64;
+        Stats {
+            inodes: count(ALLOCATED | USABLE),
+            directories: self.table.dirs.len() as u64,
+            orphans: count(ALLOCATED | ORPHAN),
+            used_blocks: self.claims.count(),
+            blocks: self.context.geometry.total_dynamic_blocks(),
+        }
+    }
+}
