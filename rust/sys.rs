@@ -25,7 +25,9 @@ mod tests;
 
 use crate::bindings;
 
-pub(crate) use alloc::{must_arc, must_box, try_arc, try_box, Arc, Block, Box, Vec};
+pub(crate) use alloc::{
+    must_arc, must_box, must_box_filled, try_arc, try_box, Arc, Block, Box, Vec,
+};
 pub(crate) use content::{ContentLock, ContentRead, ContentWrite, ExclToken, SharedToken};
 pub(crate) use device::{plugged, BlockIo, Device};
 pub(crate) use errno::Errno;

@@ -88,3 +88,9 @@ pub(crate) fn try_box<T>(value: T) -> SysResult<Box<T>> {
 pub(crate) fn must_box<T>(value: T) -> Box<T> {
     infallible(Box::with_mode(value, Mode::Must))
 }
+
+/// `N` copies of `value` on the heap, made there: an array argument would pass through the stack.
+/// May sleep.
+pub(crate) fn must_box_filled<T: Copy, const N: usize>(value: T) -> Box<[T; N]> {
+    infallible(Box::filled(value, Mode::Must))
+}

@@ -160,7 +160,7 @@ impl Extents {
         } else {
             let at = self.made;
             if at as usize / CHUNK >= self.chunks.len() {
-                self.chunks.must_push(sys::must_box([UNUSED; CHUNK]));
+                self.chunks.must_push(sys::must_box_filled(UNUSED));
             }
             self.made = at.saturating_add(1);
             at

@@ -36,6 +36,20 @@ impl<T> Box<T> {
     }
 }
 
+impl<T: Copy, const N: usize> Box<[T; N]> {
+    pub(super) fn filled(value: T, mode: Mode) -> SysResult<Self> {
+        let at = allocate(Layout::new::<[T; N]>(), mode)?.cast::<[T; N]>();
+        for i in 0..N {
+            // SAFETY: Inside fresh memory for `N` elements, of which the last makes it a `[T; N]`.
+            unsafe { at.cast::<T>().add(i).write(value) };
+        }
+        Ok(Self {
+            at,
+            _owns: PhantomData,
+        })
+    }
+}
+
 impl<T> Deref for Box<T> {
     type Target = T;
 

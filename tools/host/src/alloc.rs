@@ -60,6 +60,13 @@ pub fn must_box<T>(value: T) -> Box<T> {
     Box::new(value)
 }
 
+/// `N` copies of `value` on the heap; in the kernel made there: an array argument would pass
+/// through the stack. May sleep.
+pub fn must_box_filled<T: Copy, const N: usize>(value: T) -> Box<[T; N]> {
+    crate::might_sleep();
+    Box::new([value; N])
+}
+
 /// A growable array that only grows through `try_*` and `must_*`. Derefs to a slice.
 /// Kernel: kvmalloc'ed, so large arrays are fine.
 #[derive(Debug, Clone, PartialEq, Eq)]
