@@ -148,18 +148,27 @@ impl<K: TreeKind> Tree<K> {
         }
     }
 
-    /// Reads a node and checks that it is what its parent says: kind, level, not empty, and all
-    /// keys in `range`. Takes its content lock shared for the checks. May sleep.
-    fn read(&self, m: &Mount, block: DiskBlock, level: usize, range: Range) -> Result<BufRef> {
+    /// Reads a node, checks that it is what its parent says (kind, level, not empty, all keys in
+    /// `range`) and calls `f` with it, all under its content lock. May sleep; `f` must not.
+    fn read<R>(
+        &self,
+        m: &Mount,
+        block: DiskBlock,
+        level: usize,
+        range: Range,
+        f: impl FnOnce(View<'_>) -> page::Checked<R>,
+    ) -> Result<(BufRef, R)> {
         let buf = m.buf().read(block, BlockKind::Tree, self.owner)?;
-        {
+        let r = {
             let data = buf.data();
-            Self::check(&data, level, range).map_err(|bad| corrupt(block, bad))?;
-        }
-        Ok(buf)
+            Self::check(&data, level, range)
+                .and_then(f)
+                .map_err(|bad| corrupt(block, bad))?
+        };
+        Ok((buf, r))
     }
 
-    fn check(page: &Block, level: usize, range: Range) -> page::Checked<()> {
+    fn check(page: &Block, level: usize, range: Range) -> page::Checked<View<'_>> {
         if View::kind_of(page) != K::KIND {
             return Err(Bad("node.kind"));
         }
@@ -173,13 +182,12 @@ impl<K: TreeKind> Tree<K> {
         if first < range.low || level > 0 && first != range.low {
             return Err(Bad("node.first_key"));
         }
-        if range
-            .high
-            .is_some_and(|high| node.key(last).is_ok_and(|key| key >= high))
-        {
-            return Err(Bad("node.last_key"));
+        if let Some(high) = range.high {
+            if node.key(last)? >= high {
+                return Err(Bad("node.last_key"));
+            }
         }
-        Ok(())
+        Ok(node)
     }
 }
 

@@ -5,7 +5,6 @@
 use core::ops::ControlFlow;
 
 use super::{
-    corrupt,
     page::{
         Bad,
         View, //
@@ -44,11 +43,11 @@ impl<K: TreeKind> Tree<K> {
         let Some(path) = self.descend(m, root, Toward::Key(key))? else {
             return Ok(None);
         };
+        let Ok(index) = path.found() else {
+            return Ok(None);
+        };
         view(&path.step(0)?.buf, K::SHAPE, |leaf| {
-            Ok(match leaf.search(key)? {
-                Ok(index) => Some(f(decode::<K>(&leaf, index)?)),
-                Err(_) => None,
-            })
+            Ok(Some(f(decode::<K>(&leaf, index)?)))
         })
     }
 
@@ -57,41 +56,31 @@ impl<K: TreeKind> Tree<K> {
         let Some(mut path) = self.descend(m, root, Toward::Key(key))? else {
             return Ok(None);
         };
-        let (index, count) = view(&path.step(0)?.buf, K::SHAPE, |leaf| {
-            Ok((
-                leaf.search(key)?.unwrap_or_else(|above| above),
-                leaf.count(),
-            ))
-        })?;
-        if index < count {
-            path.set_leaf_index(index);
-        } else if !self.next_leaf(m, &mut path, true)? {
-            return Ok(None);
+        if let Err(index) = path.found() {
+            let count = view(&path.step(0)?.buf, K::SHAPE, |leaf| Ok(leaf.count()))?;
+            if index >= count && !self.next_leaf(m, &mut path, true)? {
+                return Ok(None);
+            }
         }
         Ok(Some(Cursor { tree: *self, path }))
     }
 
     /// The last record with a key not above `key`. May sleep.
     pub fn seek_le(&self, m: &Mount, root: &TreeRoot, key: u64) -> Result<Option<Cursor<K>>> {
-        let Some(path) = self.descend(m, root, Toward::Key(key))? else {
+        let Some(mut path) = self.descend(m, root, Toward::Key(key))? else {
             return Ok(None);
         };
-        let index = view(&path.step(0)?.buf, K::SHAPE, |leaf| {
-            Ok(match leaf.search(key)? {
-                Ok(index) => Some(index),
-                Err(above) => above.checked_sub(1),
-            })
-        })?;
-        let mut cursor = Cursor { tree: *self, path };
-        match index {
-            Some(index) => cursor.path.set_leaf_index(index),
-            None => {
-                if !cursor.previous_leaf(m)? {
-                    return Ok(None);
+        if let Err(above) = path.found() {
+            match above.checked_sub(1) {
+                Some(index) => path.set_leaf_index(index),
+                None => {
+                    if !self.next_leaf(m, &mut path, false)? {
+                        return Ok(None);
+                    }
                 }
             }
         }
-        Ok(Some(cursor))
+        Ok(Some(Cursor { tree: *self, path }))
     }
 
     /// Calls `f` with each record from `from` on, in key order, until it breaks; what it broke with,
@@ -106,9 +95,9 @@ impl<K: TreeKind> Tree<K> {
         let Some(mut path) = self.descend(m, root, Toward::Key(from))? else {
             return Ok(None);
         };
+        let (Ok(mut start) | Err(mut start)) = path.found();
         loop {
             let found = view(&path.step(0)?.buf, K::SHAPE, |leaf| {
-                let start = leaf.search(from)?.unwrap_or_else(|above| above);
                 for index in start..leaf.count() {
                     if let ControlFlow::Break(found) = f(decode::<K>(&leaf, index)?) {
                         return Ok(Some(found));
@@ -119,6 +108,7 @@ impl<K: TreeKind> Tree<K> {
             if found.is_some() || !self.next_leaf(m, &mut path, true)? {
                 return Ok(found);
             }
+            start = 0;
         }
     }
 }
@@ -165,21 +155,7 @@ impl<K: TreeKind> Cursor<K> {
                 self.path.set_leaf_index(index);
                 Ok(true)
             }
-            None => self.previous_leaf(m),
+            None => self.tree.next_leaf(m, &mut self.path, false),
         }
-    }
-
-    fn previous_leaf(&mut self, m: &Mount) -> Result<bool> {
-        if !self.tree.next_leaf(m, &mut self.path, false)? {
-            return Ok(false);
-        }
-        let step = self.path.step(0)?;
-        let block = step.buf.block();
-        let count = view(&step.buf, K::SHAPE, |leaf| Ok(leaf.count()))?;
-        let last = count
-            .checked_sub(1)
-            .ok_or_else(|| corrupt(block, Bad("node.count")))?;
-        self.path.set_leaf_index(last);
-        Ok(true)
     }
 }

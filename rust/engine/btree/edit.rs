@@ -20,6 +20,7 @@ use super::page::{
     MAX_RECORDS,
     SLOT, //
 };
+use crate::engine::sort::sort_by_key;
 use crate::format::{
     btree::{
         COUNT,
@@ -234,7 +235,7 @@ pub fn compact(page: &mut impl Edit, shape: Shape) -> Checked<()> {
     for (index, to) in order.iter_mut().enumerate() {
         *to = index as u8;
     }
-    order.sort_unstable_by_key(|&index| {
+    sort_by_key(order, |&index| {
         core::cmp::Reverse(node.offset(usize::from(index)).unwrap_or(0))
     });
 

@@ -88,7 +88,7 @@ impl<K: TreeKind> Tree<K> {
         let Some(path) = self.descend(m, root, Toward::Key(key))? else {
             return self.build_leaf(txn, root, near, core::iter::once(record));
         };
-        match view(&path.step(0)?.buf, K::SHAPE, |leaf| leaf.search(key))? {
+        match path.found() {
             Ok(_) => Err(Error::new(Errno::EXIST)),
             Err(index) => self.insert_at(txn, root, &path, index, record),
         }
@@ -113,8 +113,7 @@ impl<K: TreeKind> Tree<K> {
             .descend(m, root, Toward::Key(old_key))?
             .ok_or_else(missing)?;
         let leaf = path.step(0)?;
-        let index =
-            view(&leaf.buf, K::SHAPE, |leaf| leaf.search(old_key))?.map_err(|_| missing())?;
+        let index = path.found().map_err(|_| missing())?;
 
         let range = path.range(0)?;
         let in_place = view(&leaf.buf, K::SHAPE, |leaf| {

@@ -44,6 +44,8 @@ pub(super) struct Step {
 pub(super) struct Path {
     steps: [Option<Step>; MAX_DEPTH],
     depth: usize,
+    /// Whether the record at the leaf step is the one that was looked for.
+    found: bool,
 }
 
 impl Path {
@@ -58,6 +60,20 @@ impl Path {
             .get(level)
             .and_then(Option::as_ref)
             .ok_or_else(|| Error::corrupt(0, "path.level"))
+    }
+
+    /// What a descent toward a key found in the leaf: `Ok` the index of its record, or `Err` the
+    /// index it would have.
+    pub(super) fn found(&self) -> core::result::Result<usize, usize> {
+        let index = match self.steps.first() {
+            Some(Some(step)) => step.index,
+            _ => 0,
+        };
+        if self.found {
+            Ok(index)
+        } else {
+            Err(index)
+        }
     }
 
     /// Sets the meaning of the leaf step.
@@ -116,7 +132,8 @@ impl Path {
 }
 
 impl<K: TreeKind> Tree<K> {
-    /// Descends to a leaf; `None` if the tree is empty. The index of the leaf step is 0. May sleep.
+    /// Descends to a leaf; `None` if the tree is empty. The index of the leaf step is what
+    /// [`Path::found`] says of a key, or of the first or last record. May sleep.
     pub(super) fn descend(
         &self,
         m: &Mount,
@@ -133,6 +150,7 @@ impl<K: TreeKind> Tree<K> {
         let mut path = Path {
             steps: [const { None }; MAX_DEPTH],
             depth,
+            found: false,
         };
         self.down(m, &mut path, depth - 1, root.block, Range::ALL, toward)?;
         Ok(Some(path))
@@ -150,36 +168,46 @@ impl<K: TreeKind> Tree<K> {
     ) -> Result<()> {
         let (mut block, mut range) = (block, range);
         for level in (0..=level).rev() {
-            let buf = self.read(m, block, level, range)?;
-            let mut index = 0;
-            if level > 0 {
-                (index, block, range) = view(&buf, super::Shape::INTERIOR, |node| {
-                    let index = match toward {
-                        Toward::Key(key) => node.covering(key)?,
-                        Toward::First => 0,
-                        Toward::Last => node.count().saturating_sub(1),
+            let (buf, (index, found, next)) = self.read(m, block, level, range, |node| {
+                let last = node.count().saturating_sub(1);
+                if level == 0 {
+                    let (index, found) = match toward {
+                        Toward::Key(key) => match node.search(key)? {
+                            Ok(index) => (index, true),
+                            Err(above) => (above, false),
+                        },
+                        Toward::First => (0, false),
+                        Toward::Last => (last, false),
                     };
-                    let next = if index + 1 < node.count() {
-                        Some(node.key(index + 1)?)
-                    } else {
-                        range.high
-                    };
-                    let range = Range {
-                        low: node.key(index)?,
-                        high: next,
-                    };
-                    Ok((index, DiskBlock(node.child(index)?), range))
-                })?;
-            }
+                    return Ok((index, found, None));
+                }
+                let index = match toward {
+                    Toward::Key(key) => node.covering(key)?,
+                    Toward::First => 0,
+                    Toward::Last => last,
+                };
+                let high = if index < last {
+                    Some(node.key(index + 1)?)
+                } else {
+                    range.high
+                };
+                let low = node.key(index)?;
+                let child = DiskBlock(node.child(index)?);
+                Ok((index, false, Some((child, Range { low, high }))))
+            })?;
             if let Some(step) = path.steps.get_mut(level) {
                 *step = Some(Step { buf, index });
+            }
+            path.found = found;
+            if let Some(next) = next {
+                (block, range) = next;
             }
         }
         Ok(())
     }
 
     /// Moves the path to the next leaf (`forward`) or the one before; `false` if there is none, and
-    /// the path stays. The index of the leaf step is 0. May sleep.
+    /// the path stays. The leaf step is the first record of the leaf, or its last. May sleep.
     pub(super) fn next_leaf(&self, m: &Mount, path: &mut Path, forward: bool) -> Result<bool> {
         for level in 1..path.depth {
             let step = path.step(level)?;

@@ -59,7 +59,7 @@ impl<K: TreeKind> Tree<K> {
         let Some(path) = self.descend(m, root, Toward::Key(key))? else {
             return Ok(false);
         };
-        match view(&path.step(0)?.buf, K::SHAPE, |leaf| leaf.search(key))? {
+        match path.found() {
             Ok(index) => {
                 self.remove_at(m, txn, root, &path, index)?;
                 Ok(true)
@@ -146,10 +146,11 @@ impl<K: TreeKind> Tree<K> {
             let range = path.child_range(level + 1, index)?;
             // The tree is as good without the merge, so a neighbour that cannot be read does not
             // fail the removal. The error has been logged.
-            let Ok(other) = self.read(m, DiskBlock(block), level, range) else {
+            let neighbour = self.read(m, DiskBlock(block), level, range, |node| node.used());
+            let Ok((other, others)) = neighbour else {
                 continue;
             };
-            if used + view(&other, shape, |node| node.used())? > MERGED {
+            if used + others > MERGED {
                 continue;
             }
             let (into, from, gone) = if index < parent.index {
@@ -172,16 +173,16 @@ impl<K: TreeKind> Tree<K> {
         while root.depth > 1 {
             let level = usize::from(root.depth) - 1;
             // A chain of single children is legal and stays if it cannot be read.
-            let Ok(buf) = self.read(m, root.block, level, Range::ALL) else {
-                break;
-            };
-            let only = view(&buf, Shape::INTERIOR, |node| {
+            let only = self.read(m, root.block, level, Range::ALL, |node| {
                 if node.count() == 1 {
                     node.child(0).map(Some)
                 } else {
                     Ok(None)
                 }
-            })?;
+            });
+            let Ok((buf, only)) = only else {
+                break;
+            };
             let Some(child) = only else {
                 break;
             };

@@ -292,7 +292,10 @@ impl<K: TestKind> TestTree<K> {
         records: &mut Vec<Vec<u8>>,
     ) {
         assert!(seen.insert(block.0), "block {block} twice");
-        let buf = self.tree.read(&self.fx.m, block, level, range).unwrap();
+        let (buf, ()) = self
+            .tree
+            .read(&self.fx.m, block, level, range, |_| Ok(()))
+            .unwrap();
         let copy = *buf.data();
         let node = View::new(&copy, Tree::<K>::shape(level)).unwrap();
         node.verify().unwrap();
