@@ -26,6 +26,17 @@ pub(crate) enum Ordering {
     SeqCst,
 }
 
+/// On x86 a plain load is an acquire and a plain store a release, as far as the processor goes. The
+/// kernel crate calls a C function for each.
+const STRONG: bool = cfg!(CONFIG_X86_64);
+
+/// Keeps the compiler from moving accesses to memory across it: `barrier()`.
+#[inline(always)]
+fn barrier() {
+    // SAFETY: No instruction.
+    unsafe { core::arch::asm!("", options(nostack, preserves_flags)) };
+}
+
 /// A fence. Any ordering is a full barrier.
 pub(crate) fn fence(_: Ordering) {
     smp_mb(Full);
@@ -47,12 +58,19 @@ macro_rules! atomic_base {
             /// The value.
             #[inline(always)]
             pub(crate) fn load(&self, order: Ordering) -> $int {
+                if order == Ordering::SeqCst {
+                    smp_mb(Full);
+                }
+                if STRONG {
+                    // SAFETY: The word is valid and aligned; this is READ_ONCE().
+                    let value = unsafe { self.0.as_ptr().read_volatile() };
+                    if order != Ordering::Relaxed {
+                        barrier();
+                    }
+                    return value;
+                }
                 match order {
                     Ordering::Relaxed => self.0.load(lkmm::Relaxed),
-                    Ordering::SeqCst => {
-                        smp_mb(Full);
-                        self.0.load(lkmm::Acquire)
-                    }
                     _ => self.0.load(lkmm::Acquire),
                 }
             }
@@ -60,13 +78,19 @@ macro_rules! atomic_base {
             /// Sets the value.
             #[inline(always)]
             pub(crate) fn store(&self, value: $int, order: Ordering) {
-                match order {
-                    Ordering::Relaxed => self.0.store(value, lkmm::Relaxed),
-                    Ordering::SeqCst => {
-                        self.0.store(value, lkmm::Release);
-                        smp_mb(Full);
+                if STRONG {
+                    if order != Ordering::Relaxed {
+                        barrier();
                     }
-                    _ => self.0.store(value, lkmm::Release),
+                    // SAFETY: The word is valid and aligned; this is WRITE_ONCE().
+                    unsafe { self.0.as_ptr().write_volatile(value) };
+                } else if order == Ordering::Relaxed {
+                    self.0.store(value, lkmm::Relaxed);
+                } else {
+                    self.0.store(value, lkmm::Release);
+                }
+                if order == Ordering::SeqCst {
+                    smp_mb(Full);
                 }
             }
 
