@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a regular file has outside of its ILOCK: words that callers read without it.
+
+use crate::{
+    engine::{
+        extents::{ExtentIndex, IndexStock},
+        inode::Inode,
+        mount::Mount,
+    },
+    sys::{
+        atomic::{AtomicU32, AtomicU64, Ordering},
+        pr_warn, Arc, SysResult,
+    },
+};
+
+/// New entries an operation makes in the index at most without asking for more nodes.
+const ROOM: u32 = 8;
+
+/// See the module's text. Written under the ILOCK, except `i_size`.
+#[derive(Default)]
+pub struct FileState {
+    /// Counts the changes after which a mapping that was handed out may be wrong: iomap's validity
+    /// cookie.
+    seq: AtomicU64,
+    /// The size users see. The VFS inode's while there is one.
+    i_size: AtomicU64,
+    /// Copy of the core's `disk_size`.
+    disk_size: AtomicU64,
+    /// Delayed blocks.
+    delayed: AtomicU64,
+    /// Free nodes in the index, and chunks it has: whether an operation should bring memory.
+    room: AtomicU32,
+    chunks: AtomicU32,
+}
+
+impl FileState {
+    /// The cookie of mappings handed out now. Read it under the ILOCK to go with a mapping.
+    pub fn seq(&self) -> u64 {
+        self.seq.load(Ordering::Acquire)
+    }
+
+    /// The size users see.
+    pub fn i_size(&self) -> u64 {
+        self.i_size.load(Ordering::Acquire)
+    }
+
+    /// The size the disk may know.
+    pub fn disk_size(&self) -> u64 {
+        self.disk_size.load(Ordering::Acquire)
+    }
+
+    /// Delayed blocks.
+    pub fn delayed(&self) -> u64 {
+        self.delayed.load(Ordering::Relaxed)
+    }
+
+    /// The inode was read from disk, or is new: its size is `size`.
+    pub fn loaded(&self, size: u64) {
+        self.i_size.store(size, Ordering::Release);
+        self.disk_size.store(size, Ordering::Release);
+    }
+
+    pub(super) fn set_i_size(&self, size: u64) {
+        self.i_size.store(size, Ordering::Release);
+    }
+
+    pub(super) fn set_disk_size(&self, size: u64) {
+        self.disk_size.store(size, Ordering::Release);
+    }
+
+    /// A guard on the extents ends: `stale` if a mapping that was handed out may be wrong. The
+    /// caller holds the ILOCK exclusively.
+    pub(crate) fn publish(&self, index: &ExtentIndex, stale: bool) {
+        let (room, chunks) = index.room();
+        self.delayed
+            .store(index.counts().delayed, Ordering::Relaxed);
+        self.room.store(room, Ordering::Relaxed);
+        self.chunks.store(chunks, Ordering::Relaxed);
+        if stale {
+            self.seq.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// Memory for the index if it is short of nodes, allocated before the ILOCK is taken. ENOMEM.
+    /// May sleep.
+    pub(super) fn stock(&self) -> SysResult<IndexStock> {
+        if self.room.load(Ordering::Relaxed) >= ROOM {
+            return Ok(IndexStock::none());
+        }
+        IndexStock::try_new(self.chunks.load(Ordering::Relaxed))
+    }
+
+    /// [`Self::stock`] for those who may not fail: writeback and completion. May sleep.
+    pub(super) fn must_stock(&self) -> IndexStock {
+        if self.room.load(Ordering::Relaxed) >= ROOM {
+            return IndexStock::none();
+        }
+        IndexStock::must_new(self.chunks.load(Ordering::Relaxed))
+    }
+}
+
+/// Delayed blocks of the file: what `st_blocks` counts beside the blocks it has. Does not sleep.
+pub fn delayed_blocks(inode: &Inode) -> u64 {
+    inode.file.delayed()
+}
+
+/// The last user of the file is gone, its page cache is gone: forgets what was known about its
+/// extents. Anything delayed that is left belongs to data that could not be written, or to a file
+/// without a name; its space returns. Cheap, no transaction. Takes the ILOCK; may sleep.
+pub fn evict(_m: &Arc<Mount>, inode: &Inode) {
+    let mut inner = inode.ilock.write();
+    let counts = inner.index.counts();
+    if counts.in_flight != 0 || counts.converting != 0 {
+        pr_warn!(
+            "inode {}: evicted with {} blocks in flight\n",
+            inode.ino,
+            counts.in_flight.saturating_add(counts.converting)
+        );
+    }
+    if counts.delayed != 0 && inner.core.nlink != 0 {
+        pr_warn!(
+            "inode {}: evicted with {} delayed blocks\n",
+            inode.ino,
+            counts.delayed
+        );
+    }
+    inner.index = ExtentIndex::new();
+    inode.file.publish(&inner.index, true);
+    if inner.core.is_regular() {
+        // What the disk does not know did not get there; nobody can see it any more.
+        let size = inner.core.disk_size;
+        inode.file.set_i_size(size);
+    }
+}
+

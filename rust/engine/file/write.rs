@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Into the page cache: write(2), page faults, and the undo of short writes.
+
+use super::{
+    blocks,
+    bmap::{check_range, is_dirty},
+    byte, Bmap,
+};
+use crate::{
+    engine::{
+        error::{Error, Result},
+        extents::{Claimed, Extents, IndexStock, Piece, View},
+        inode::{Inode, InodeInner},
+        mount::Mount,
+    },
+    format::units::FileBlock,
+    sys::{
+        pr_err,
+        witness::{CleanRange, InvalidateExcl, LockedFolio},
+        Arc, Errno,
+    },
+};
+use core::ops::Range;
+
+/// Blocks that one call makes delayed at most (16 MiB): more would be reserved long before it is
+/// written.
+const MOST: u64 = 4096;
+
+/// Whether data can go into the page cache over `piece` as it is.
+fn is_ready(piece: &Piece) -> bool {
+    match piece.view {
+        View::Hole
+        | View::Unwritten {
+            promised: false, ..
+        } => false,
+        View::Delayed | View::Unwritten { .. } | View::Written { .. } | View::InFlight { .. } => {
+            true
+        }
+    }
+}
+
+/// Makes the start of `range` writable. Returns the piece, and whether it is new.
+fn prepare(extents: &mut Extents<'_>, range: Range<FileBlock>) -> Result<(Piece, bool)> {
+    match extents.claim_hole(range.clone())? {
+        Claimed::Hole(hole) => Ok((hole.fill_delayed()?, true)),
+        Claimed::Mapped(piece) => Ok((extents.promise(&piece, range)?, false)),
+    }
+}
+
+/// The piece at the start of `range` and the cookie, made writable if it is not.
+fn map_for_write(
+    m: &Arc<Mount>,
+    inode: &Inode,
+    range: Range<FileBlock>,
+    nowait: bool,
+) -> Result<(Piece, u64, bool)> {
+    let again = || Error::new(Errno::AGAIN);
+    let ready = |inner: &InodeInner| {
+        let piece = inner.index.lookup(range.start)?;
+        is_ready(&piece).then(|| (piece, inode.file.seq(), false))
+    };
+    {
+        let inner = if nowait {
+            inode.ilock.try_read().ok_or_else(again)?
+        } else {
+            inode.ilock.read()
+        };
+        if let Some(found) = ready(&inner) {
+            return Ok(found);
+        }
+    }
+
+    // Memory for the index comes before the lock.
+    let stock = inode.file.stock()?;
+    let mut inner = if nowait {
+        inode.ilock.try_write().ok_or_else(again)?
+    } else {
+        inode.ilock.write()
+    };
+    if nowait && inner.index.lookup(range.start).is_none() {
+        // The map on disk would have to be read.
+        return Err(again());
+    }
+    if inner.core.nlink == 0 && inner.core.mode == 0 {
+        return Err(Error::new(Errno::STALE));
+    }
+    let mut extents = Extents::new(m, inode, &mut inner, stock);
+    let (piece, new) = prepare(&mut extents, range)?;
+    Ok((piece, extents.seq(), new))
+}
+
+/// Mapping for a buffered write (`IOMAP_WRITE`): what is there, or a Delayed extent with its space
+/// reserved, which then is `new`. Never a hole. The mapping may be shorter than asked for; one that
+/// is longer is cut by iomap.
+///
+/// The caller holds i_rwsem exclusively and no other lock, and calls [`write_end`] afterwards in any
+/// case. May sleep, for I/O too. ENOSPC: no space even for one block ([`make_space`] and another
+/// try may help); EROFS, EIO, EUCLEAN, ENOMEM, EFBIG; EAGAIN if `nowait` and it would have slept.
+///
+/// [`make_space`]: super::make_space
+pub fn write_begin(
+    m: &Arc<Mount>,
+    inode: &Inode,
+    pos: u64,
+    len: u64,
+    nowait: bool,
+) -> Result<Bmap> {
+    m.check_writable()?;
+    check_range(pos, len)?;
+    let range = blocks(pos, len.max(1));
+    let range = range.start..range.end.min(range.start.saturating_add(MOST));
+    let (piece, seq, new) = map_for_write(m, inode, range, nowait)?;
+    let mut map = Bmap::of(&piece, seq, is_dirty(inode, pos.saturating_add(len)));
+    map.new = new;
+    Ok(map)
+}
+
+/// The end of a buffered write of which `written` bytes from `pos` came into the page cache. `new`
+/// is what [`write_begin`] said. If it made more than was used, returns the range (from, to) whose
+/// Delayed extent has to go: the caller takes the invalidate lock exclusively and has the page cache
+/// scanned for what is not dirty there (`iomap_write_delalloc_release`), which ends in
+/// [`punch_delayed`]. Does not sleep.
+pub fn write_end(
+    _m: &Arc<Mount>,
+    _inode: &Inode,
+    pos: u64,
+    len: u64,
+    written: u64,
+    new: bool,
+) -> Option<(u64, u64)> {
+    if !new || written >= len {
+        return None;
+    }
+    // iomap_last_written_block: a block that was written in part stays.
+    let from = if written == 0 {
+        byte(FileBlock::of_byte(pos))
+    } else {
+        byte(blocks(pos, written).end)
+    };
+    let to = byte(blocks(pos, len).end);
+    (from < to).then_some((from, to))
+}
+
+/// Takes Delayed extents away that a short write left without data: of clean ranges only, under the
+/// exclusive invalidate lock, so that no fault can be between its mapping and its dirty folio (seed
+/// 004). Everything else in the range stays. Called with a folio locked or not. May sleep.
+pub fn punch_delayed(
+    m: &Arc<Mount>,
+    inode: &Inode,
+    lock: &InvalidateExcl<'_>,
+    clean: &CleanRange<'_>,
+) {
+    if lock.ino() != inode.ino.0 || clean.ino() != inode.ino.0 || clean.start() >= clean.end() {
+        pr_err!("inode {}: short write undone with a lock of another\n", inode.ino);
+        return;
+    }
+    let range = blocks(clean.start(), clean.end().saturating_sub(clean.start()));
+    let mut inner = inode.ilock.write();
+    let mut extents = Extents::new(m, inode, &mut inner, IndexStock::none());
+    if let Err(e) = extents.remove_delayed(range) {
+        pr_err!("inode {}: short write not undone: {}\n", inode.ino, e);
+    }
+}
+
+/// Mapping for a write fault (`IOMAP_WRITE | IOMAP_FAULT`). As [`write_begin`], but nothing is `new`:
+/// a fault has nothing to undo. The folio stays locked until it is dirty, so the mapping cannot
+/// change in between. The caller holds the invalidate lock shared and the folio; it must not wait
+/// for space here (the fault fails with ENOSPC).
+pub fn mkwrite_begin(
+    m: &Arc<Mount>,
+    inode: &Inode,
+    folio: &LockedFolio<'_>,
+    pos: u64,
+    len: u64,
+) -> Result<Bmap> {
+    m.check_writable()?;
+    check_range(pos, len)?;
+    if folio.ino() != inode.ino.0 || !folio.covers(pos, len) {
+        return Err(Error::new(Errno::INVAL));
+    }
+    let (piece, seq, _) = map_for_write(m, inode, blocks(pos, len.max(1)), false)?;
+    Ok(Bmap::of(&piece, seq, is_dirty(inode, pos.saturating_add(len))))
+}
