@@ -27,6 +27,7 @@ mod bindings;
 mod engine;
 #[allow(dead_code, unused_imports, reason = "as above")]
 mod format;
+mod fs;
 #[allow(
     dead_code,
     unused_imports,
@@ -55,13 +56,14 @@ module! {
     alias: ["fs-latchfs"],
 }
 
-/// The loaded module.
+/// The loaded module. The fields are dropped in this order.
 struct Latchfs {
+    _fs: fs::Registration,
     _io: sys::device::IoEngine,
 }
 
 impl kernel::Module for Latchfs {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
+    fn init(module: &'static ThisModule) -> Result<Self> {
         #[expect(
             unsafe_code,
             reason = "the one place that knows the life of the module"
@@ -69,6 +71,7 @@ impl kernel::Module for Latchfs {
         // SAFETY: Once per load, and dropped last: the file system type, and with it all mounts,
         // are gone by then.
         let io = unsafe { sys::device::IoEngine::start() }.map_err(|_| ENOMEM)?;
-        Ok(Self { _io: io })
+        let fs = fs::Registration::new(module)?;
+        Ok(Self { _fs: fs, _io: io })
     }
 }

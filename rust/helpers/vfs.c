@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * What rust/kapi needs of the VFS and of iomap that C has only as static
- * inline functions or macros.  No logic here: one call each, and the two
- * tables that only C macros can write (mount options, module alias).
+ * inline functions or macros.  No logic here: one call each, and the table of
+ * mount options, which only C macros can write.
  */
 #include <linux/backing-dev.h>
 #include <linux/blkdev.h>
