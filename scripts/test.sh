@@ -28,7 +28,8 @@ both_lanes() {
 	read -r hp hf < <(counts "$dir/host.log") || true
 	read -r vp vf < <(counts "$dir/vm.log") || true
 	echo
-	grep -hE '^(not ok|test .* FAILED|vm: FAILED|error)' "$dir/host.log" "$dir/vm.log" | sort -u || true
+	grep -hE '^(not ok|test .* FAILED|vm: FAILED|error)' "$dir/host.log" "$dir/vm.log" |
+		sort -u | head -n 40 || true
 	printf 'host: %s passed, %s failed; vm: %s passed, %s failed; %d s\n' \
 		"$hp" "$hf" "$vp" "$vf" $((SECONDS - t0))
 	# a lane that failed without counting a failure has failed all the same

@@ -48,15 +48,18 @@ if [ "$fs" = latchfs ]; then
 		fi
 	fi
 fi
-# Hostile images: a tool of the workspace makes them if there is one; the flipped
-# bytes of hostile.py need none.
+# Hostile images: the program latchfs-hostile of the workspace makes them if there
+# is one, called with a directory and how many (hostile.py tells the format); the
+# flipped bytes of hostile.py need none.
 work=$LATCHFS_CACHE/vm/tests-$kind-$fs
 mkdir -p "$work"
 hostile=${HOSTILE:-}
 make_hostile() {
 	rm -rf "$work/hostile" "$work/base.img"
-	if [ "$fs" = latchfs ] && [ -x "$LATCHFS_TOP/scripts/hostile-images.sh" ]; then
-		"$LATCHFS_TOP/scripts/hostile-images.sh" "$work/hostile"
+	local mutator=$LATCHFS_TARGET/release/latchfs-hostile
+	if [ "$fs" = latchfs ] && [ -x "$mutator" ]; then
+		mkdir -p "$work/hostile"
+		"$mutator" "$work/hostile" "${HOSTILE_COUNT:-200}"
 		return
 	fi
 	truncate -s "${HOSTILE_SIZE:-16M}" "$work/base.img"
