@@ -207,6 +207,14 @@ impl BufRef {
         }
     }
 
+    /// Whether the disk has what is in memory, or will not get it: not dirty, not under writeback,
+    /// not changed by an open transaction.
+    pub fn is_clean(&self) -> bool {
+        let state = self.buf.state.load();
+        let pinned = self.buf.pins.load(Ordering::Acquire) != 0;
+        !state.is_dirty() && !state.is_writeback() && !pinned
+    }
+
     /// A transaction has changed the buffer: not to be written before [`Self::unpin`].
     pub(crate) fn pin(&self) {
         self.buf.pins.fetch_add(1, Ordering::Relaxed);

@@ -47,9 +47,11 @@ use crate::{
         file::FileState,
         fork::Fork,
         locks::{Ilock, InodeItem},
+        mount::Mount,
     },
     format::{dirent::FileType, units::Ino},
     sys::{
+        self,
         atomic::{AtomicU32, Ordering},
         Errno,
         RwSem,
@@ -161,5 +163,26 @@ impl InodeInner {
             return Err(Error::new(Errno::NOTDIR));
         }
         self.check_linked()
+    }
+}
+
+/// Frees up to `max` inodes that are clean and that nobody uses: what a shrinker calls. Takes
+/// spinlocks only. Returns how many.
+pub fn reclaim(m: &Mount, max: usize) -> usize {
+    m.inodes.reclaim(max, true)
+}
+
+/// Inodes in memory.
+pub fn cached(m: &Mount) -> usize {
+    m.inodes.cached()
+}
+
+/// Drops all inodes in memory: the end of an unmount. What is still used is reported and left to
+/// its users. Takes spinlocks only.
+pub fn cache_empty(m: &Mount) {
+    while m.inodes.reclaim(usize::MAX, false) != 0 {}
+    let left = m.inodes.cached();
+    if left != 0 {
+        sys::pr_err!("{} inodes are still in use\n", left);
     }
 }

@@ -26,6 +26,7 @@ use crate::engine::{
     alloc::Alloc,
     buf::BufCache,
     faults::{Faults, OnError},
+    ialloc::InodeSpace,
     locks::{CheckpointLock, SuperLock, TxnGate},
     stats::Stats,
     Error,
@@ -65,6 +66,8 @@ pub struct Mount {
     /// See [`flag`].
     flags: AtomicU32,
     counts: InodeCounts,
+    /// Inodes in memory and where free numbers are.
+    pub(crate) inodes: InodeSpace,
     stats: Stats,
     /// Checkpoints on demand, in the background.
     background: Spin<Option<Arc<WorkItem>>, SuperLock>,

@@ -2,6 +2,8 @@
 
 //! A mounted file system in memory, for the tests of ring 1.
 
+pub(crate) mod check;
+
 use crate::engine::{
     mount::{
         Mount,
@@ -68,11 +70,16 @@ impl Fixture {
         };
         let mut scratch = Block::try_zeroed().unwrap();
         let out = RefCell::new(Block::try_zeroed().unwrap());
-        make(&geometry, &params, &mut scratch, &mut |at: DiskBlock, block: &_| {
-            let mut out = out.borrow_mut();
-            out.copy_from_slice(&block[..]);
-            dev.write_block(at.0, &out)
-        })
+        make(
+            &geometry,
+            &params,
+            &mut scratch,
+            &mut |at: DiskBlock, block: &_| {
+                let mut out = out.borrow_mut();
+                out.copy_from_slice(&block[..]);
+                dev.write_block(at.0, &out)
+            },
+        )
         .unwrap();
         disk
     }
@@ -99,7 +106,19 @@ impl Fixture {
     /// Unmounts and mounts again: nothing is cached.
     pub(crate) fn remount(&mut self) {
         self.m.unmount().unwrap();
+        self.remount_only();
+    }
+
+    /// Mounts again after an unmount.
+    pub(crate) fn remount_only(&mut self) {
         self.m = Self::mount(&self.disk);
+    }
+
+    /// [`Self::remount`] with other options.
+    pub(crate) fn remount_with(&mut self, opts: MountOpts) {
+        self.m.unmount().unwrap();
+        let dev = Device::new(self.disk.clone(), false);
+        self.m = Mount::open(dev, opts).unwrap();
     }
 
     /// Blocks read from the disk so far.

@@ -18,6 +18,7 @@
 
 mod block;
 mod precommit;
+pub mod res;
 mod reservation;
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ pub use reservation::{TxnRes, MAX_BUFS};
 use crate::engine::{
     alloc::{Claim, Reservation},
     buf::BufRef,
+    inode::{self, InodeRef},
     mount::Mount,
     Error,
     Result, //
@@ -81,6 +83,8 @@ pub struct Txn<'m> {
     /// Runs whose bits are to be cleared.
     frees: sys::Vec<BlockRange>,
     changed: sys::Vec<Changed>,
+    /// Inodes changed; their ILOCKs are held by the caller until commit.
+    inodes: sys::Vec<InodeRef>,
     /// Bitmap blocks of all of these that are on disk, read before anything is changed.
     bitmaps: sys::Vec<BufRef>,
     /// Something was changed or freed: there is no way back.
@@ -186,6 +190,7 @@ impl<'m> Txn<'m> {
             claims: sys::Vec::new(),
             frees: sys::Vec::new(),
             changed: sys::Vec::new(),
+            inodes: sys::Vec::new(),
             bitmaps: sys::Vec::new(),
             dirty: false,
         }
@@ -198,6 +203,7 @@ impl<'m> Txn<'m> {
         self.claims.try_reserve(res.extents as usize)?;
         self.frees.try_reserve(res.extents as usize)?;
         self.changed.try_reserve(res.bufs as usize)?;
+        self.inodes.try_reserve(res.inodes as usize)?;
         self.bitmaps.try_reserve(res.bitmaps() as usize)?;
         Ok(())
     }
@@ -312,6 +318,30 @@ impl<'m> Txn<'m> {
         Ok(r)
     }
 
+    /// Says that this transaction changes an inode: before the first change of it. The caller
+    /// holds its ILOCK exclusively until commit.
+    ///
+    /// May sleep: reads the block of the inode's slot, so that nothing after it can fail (rules
+    /// S3). Errors: EIO, EUCLEAN, ENOMEM; if nothing was changed before, there is a way back.
+    pub fn join_inode(&mut self, inode: &InodeRef) -> Result {
+        if self.inodes.iter().any(|other| other.ino == inode.ino) {
+            return Ok(());
+        }
+        inode::attach(self.m, inode)?;
+        debug_assert!(
+            (self.inodes.len() as u32) < self.res.inodes,
+            "more inodes joined than reserved"
+        );
+        self.inodes.must_push(inode.clone());
+        Ok(())
+    }
+
+    /// Says that a joined inode was changed in memory: from here on there is no way back. Changes
+    /// of buffers say so themselves.
+    pub fn touch(&mut self) {
+        self.dirty = true;
+    }
+
     /// A block for new metadata, as near to `near` as the reservation has one. Does not sleep.
     /// Errors: ENOSPC if the operation wants more than it reserved, which is a bug in its
     /// reservation.
@@ -413,6 +443,10 @@ impl<'m> Txn<'m> {
             let _ = changed.chunks;
             changed.buf.set_dirty();
             changed.buf.unpin();
+        }
+        let lsn = self.m.commit_lsn();
+        while let Some(inode) = self.inodes.pop() {
+            inode::mark_dirty(self.m, &inode, lsn);
         }
         self.dirty = false;
         self.m.stats().add_commits(1);

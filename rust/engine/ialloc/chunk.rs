@@ -32,7 +32,7 @@ use crate::{
             INODES_PER_BLOCK,
         },
     },
-    sys::{Arc, Errno},
+    sys::{atomic::Ordering, Arc, Errno},
 };
 use core::mem::offset_of;
 
@@ -92,7 +92,7 @@ fn find_space(
     goal: DiskBlock,
     scatter: bool,
 ) -> Result<Option<Claim>> {
-    let claim = match m.alloc().claim(goal, ZONE_BLOCKS, CHUNK_BLOCKS) {
+    let claim = match m.claim(goal, ZONE_BLOCKS, CHUNK_BLOCKS) {
         Ok(claim) => claim,
         Err(e) if e.is(Errno::NOSPC) => return Ok(None),
         Err(e) => return Err(e),
@@ -118,10 +118,12 @@ fn choose(m: &Mount, group: &Group, inner: &AgInner, near: u32) -> Result<Option
             group.pick.lock().room.clear(block);
             continue;
         };
-        let bytes = buf.data();
-        let map = MapBlock::of(&bytes);
+        let absent = {
+            let bytes = buf.data();
+            let map = MapBlock::of(&bytes);
+            (0..MAP_CHUNKS).find(|n| !map.has_chunk(*n))
+        };
         let first = block.saturating_mul(MAP_CHUNKS);
-        let absent = (0..MAP_CHUNKS).find(|n| !map.has_chunk(*n));
         match absent.and_then(|n| first.checked_add(n)) {
             Some(chunk) if chunk < most => {
                 return Ok(Some(Place {
@@ -206,6 +208,9 @@ fn add(
     };
     inner.inodes = inodes;
     inner.free = free;
+    let counts = m.counts();
+    counts.inodes.fetch_add(u64::from(CHUNK_INODES), Ordering::Relaxed);
+    counts.free.fetch_add(u64::from(CHUNK_INODES), Ordering::Relaxed);
     txn.modify(&header, |b| inner.store(b))?;
     txn.commit()?;
 

@@ -15,13 +15,17 @@ use crate::{
         buf::BufRef,
         error::{Error, Result},
         mount::Mount,
+        sort::sort_by_key,
         txn::Txn,
     },
     format::{
         imap::{ChunkMasks, MapBlock},
         units::Ino,
     },
-    sys::Errno,
+    sys::{
+        atomic::{AtomicU64, Ordering},
+        Errno, //
+    },
 };
 use core::mem::{offset_of, size_of};
 use zerocopy::IntoBytes as _;
@@ -123,8 +127,9 @@ impl<'m> MapDelta<'m> {
     /// Makes the changes in `txn`. The caller holds ILOCKs, commits at once and then drops what this
     /// returns. May sleep. EUCLEAN if the map is not as it must be: the transaction has failed.
     pub(crate) fn apply(mut self, txn: &mut Txn<'_>) -> Result<MapLocks<'m>> {
-        self.changes
-            .sort_unstable_by_key(|c| c.as_ref().map_or(Ino(u64::MAX), |c| c.ino));
+        sort_by_key(&mut self.changes, |c| {
+            c.as_ref().map_or(Ino(u64::MAX), |c| c.ino)
+        });
         let mut locks: [Option<AgWrite<'m>>; MOST] = [const { None }; MOST];
         let mut held: Option<usize> = None;
         let mut nest = 0;
@@ -145,14 +150,14 @@ impl<'m> MapDelta<'m> {
                 .and_then(|at| locks.get_mut(at))
                 .and_then(|lock| lock.as_deref_mut())
                 .ok_or_else(|| Error::new(Errno::UCLEAN))?;
-            change.make(txn, inner)?;
+            change.make(self.m, txn, inner)?;
         }
         Ok(MapLocks { _locks: locks })
     }
 }
 
 impl Change<'_> {
-    fn make(&self, txn: &mut Txn<'_>, inner: &mut super::AgInner) -> Result {
+    fn make(&self, m: &Mount, txn: &mut Txn<'_>, inner: &mut super::AgInner) -> Result {
         let flip = self.op.flip();
         let (block, n) = place_of(self.ino.chunk());
         let bit = 1_u64 << self.ino.chunk_bit();
@@ -194,6 +199,9 @@ impl Change<'_> {
         };
         inner.free = free;
         inner.orphans = orphans;
+        let counts = m.counts();
+        count(&counts.free, flip.alloc.1, flip.alloc.0);
+        count(&counts.orphans, flip.orphan.0, flip.orphan.1);
         txn.modify(&self.header, |b| inner.store_counts(b))?;
 
         if self.op == MapOp::Free {
@@ -214,6 +222,15 @@ fn moved(count: u32, down: bool, up: bool) -> Option<u32> {
         (false, true) => count.checked_add(1),
         _ => Some(count),
     }
+}
+
+/// [`moved`] for a count of the whole file system.
+fn count(total: &AtomicU64, down: bool, up: bool) {
+    match (down, up) {
+        (true, false) => total.fetch_sub(1, Ordering::Relaxed),
+        (false, true) => total.fetch_add(1, Ordering::Relaxed),
+        _ => return,
+    };
 }
 
 /// [`moved`] for the counts of a map block.

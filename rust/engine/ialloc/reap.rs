@@ -22,10 +22,9 @@ use crate::{
     format::{
         header::Owner,
         imap::MapBlock,
-        limits::MAP_CHUNKS,
         units::{BlockRange, FileBlock, Ino, CHUNK_BLOCKS, CHUNK_INODES},
     },
-    sys::Arc,
+    sys::{atomic::Ordering, Arc},
 };
 
 /// Frees the chunks that became empty, as far as nothing of them is in use. Called after a
@@ -122,6 +121,9 @@ fn reap(m: &Arc<Mount>, group: &Group, chunk: u32) -> Result<Reaped> {
     };
     inner.inodes = inodes;
     inner.free = free;
+    let counts = m.counts();
+    counts.inodes.fetch_sub(u64::from(CHUNK_INODES), Ordering::Relaxed);
+    counts.free.fetch_sub(u64::from(CHUNK_INODES), Ordering::Relaxed);
     txn.modify(&header, |b| inner.store(b))?;
     txn.commit()?;
     group.pick.lock().room.set(block);

@@ -175,10 +175,11 @@ impl Cache {
             let want;
             // What falls out of the table is dropped after its lock.
             let _dead;
+            let _old;
             {
                 let mut table = shard.lock();
                 if let Some(fresh) = store.take() {
-                    store = Some(table.grow_into(fresh));
+                    _old = table.grow_into(fresh);
                 }
                 match table.find(ino) {
                     Some(Entry::Loading(_)) => return Ok(None),

@@ -79,7 +79,7 @@ fn flush_one(m: &Mount, inode: &Arc<Inode>) -> Result {
         // Dirty means attached.
         return Err(Error::new(Errno::UCLEAN));
     };
-    let done = buf.modify_for_flush(m, |block| {
+    let done = buf.modify_for_flush(|block| {
         let slot = InodeSlot::of_mut(block, inode.ino)
             .ok_or_else(|| Error::new(Errno::UCLEAN))?;
         inner

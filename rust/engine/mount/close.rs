@@ -18,7 +18,11 @@ impl Mount {
             return Ok(());
         }
         hooks::drain_inodes(self)?;
-        self.checkpoint()
+        self.checkpoint()?;
+        if hooks::reap_inodes(self)? {
+            self.checkpoint()?;
+        }
+        Ok(())
     }
 
     /// Makes the mount read-only (after a sync; the file system on disk is then clean), or
@@ -68,7 +72,7 @@ impl Mount {
         }
         let mut verdict = Ok(());
         if !self.is_shutdown() && !self.read_only() {
-            verdict = hooks::drain_inodes(self);
+            verdict = self.sync();
         }
         let item = self.background.lock().take();
         if let Some(item) = item {

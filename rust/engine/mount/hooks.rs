@@ -1,18 +1,38 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Where the inode part takes part in sync and unmount.
+//! Where the inode part takes part in mount, sync and unmount.
 
 use super::*;
+use crate::engine::{ialloc, inode, namespace};
+
+/// A writable mount begins: what the last one left half done is finished, deleted files are freed
+/// in the background from now on if `background`. May sleep; nothing is held.
+pub(super) fn start_inodes(m: &Arc<Mount>, background: bool) -> Result {
+    namespace::recover_orphans(m)?;
+    if background {
+        namespace::start_inodegc(m)?;
+    }
+    Ok(())
+}
 
 /// Files that were deleted give their blocks back. May sleep; nothing is held.
-pub(super) fn drain_inodes(_m: &Arc<Mount>) -> Result {
-    Ok(())
+pub(super) fn drain_inodes(m: &Arc<Mount>) -> Result {
+    namespace::inodegc_flush(m)
+}
+
+/// After a checkpoint: chunks of inodes that became empty give their blocks back. Returns whether
+/// there is something for one more checkpoint. May sleep; nothing is held.
+pub(super) fn reap_inodes(m: &Arc<Mount>) -> Result<bool> {
+    Ok(ialloc::reap_empty_chunks(m)? != 0)
 }
 
 /// Copies dirty inodes into their slots. The gate is held exclusively.
-pub(super) fn flush_inodes(_m: &Mount) -> Result {
-    Ok(())
+pub(super) fn flush_inodes(m: &Mount) -> Result {
+    inode::flush_dirty(m)
 }
 
 /// Unmount: no inode is left.
-pub(super) fn drop_inodes(_m: &Arc<Mount>) {}
+pub(super) fn drop_inodes(m: &Arc<Mount>) {
+    namespace::stop_inodegc(m);
+    inode::cache_empty(m);
+}

@@ -183,6 +183,7 @@ impl Mount {
                 free: AtomicU64::new(sb.free_inodes.get()),
                 orphans: AtomicU64::new(sb.orphans.get()),
             },
+            inodes: InodeSpace::new(geometry.ag_count())?,
             stats: Stats::default(),
             background: Spin::new(None),
         })?;

@@ -86,7 +86,7 @@ pub(super) fn create_with(
         n.core.parent = dir.ino;
     }
     fill(&mut txn, claim.ino, &mut n)?;
-    finish(m, txn, delta, claim, &inode, &n)?;
+    finish(txn, delta, claim, &inode, &n)?;
     drop(n);
     Ok(inode)
 }
@@ -109,14 +109,13 @@ pub fn tmpfile(m: &Arc<Mount>, dir: &InodeRef, new: &NewInode) -> Result<InodeRe
 
     n.init(claim.ino, new, 0);
     n.data = Fork::new(ForkFormat::InlineExtents);
-    finish(m, txn, delta, claim, &inode, &n)?;
+    finish(txn, delta, claim, &inode, &n)?;
     drop(n);
     Ok(inode)
 }
 
 /// The end of the transaction that makes `inode`: map bits, commit, and everybody can find it.
 pub(super) fn finish(
-    m: &Arc<Mount>,
     mut txn: Txn<'_>,
     delta: MapDelta<'_>,
     claim: InoClaim<'_>,

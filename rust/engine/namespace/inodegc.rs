@@ -13,8 +13,8 @@
 use super::symlink;
 use crate::{
     engine::{
-        btree::{self, destroy::Progress, Dirents, Tree},
-        error::{Error, Result},
+        btree::{destroy::Progress, Dirents, Tree},
+        error::Result,
         file,
         fork::{Fork, ForkFormat},
         ialloc::{Group, MapDelta, MapOp},
@@ -24,7 +24,7 @@ use crate::{
         txn::res,
     },
     format::{dirent::FileType, header::Owner},
-    sys::{self, Arc, Errno, Spin, Vec, Work, WorkItem},
+    sys::{self, Arc, Spin, Vec, Work, WorkItem},
 };
 
 /// Most background workers of a mount.
@@ -196,7 +196,7 @@ fn free_tree(m: &Arc<Mount>, inode: &InodeRef) -> Result {
         "corruption in directory {}: it was removed and is not empty\n",
         inode.ino
     );
-    let tree = Tree::<Dirents>::new(Owner::inode(inode.ino).0);
+    let tree = Tree::<Dirents>::new(Owner::inode(inode.ino));
     loop {
         let mut txn = m.begin(res::DIR_FREE)?;
         let mut inner = inode.ilock.write();

@@ -17,13 +17,13 @@ use crate::{
         mount::Mount,
         txn::res,
     },
-    sys::{self, Arc, Vec},
+    sys::{self, atomic::Ordering, Arc, Vec},
 };
 
 /// Finishes what the last mount left: frees unlinked inodes, ends interrupted truncates. At a
 /// writable mount, before anyone uses the file system. May sleep. EIO, ENOMEM, EUCLEAN.
 pub fn recover_orphans(m: &Arc<Mount>) -> Result {
-    if m.read_only() || !m.may_have_orphans() {
+    if m.read_only() || m.counts().orphans.load(Ordering::Relaxed) == 0 {
         return Ok(());
     }
     let mut freed = 0_u64;

@@ -44,9 +44,8 @@ pub fn rename(m: &Arc<Mount>, args: &RenameArgs<'_>) -> Result {
     }
     if args.flags.whiteout {
         let claim = ialloc::claim(m, args.old_dir.ino, false)?;
-        let inode = claim.object()?;
         let txn = m.begin_near(res::RENAME_WHITEOUT, entry::near(m, args.new_dir.ino))?;
-        return move_name(m, args, txn, Some((claim, inode)));
+        return move_name(m, args, txn, Some(claim));
     }
     let txn = m.begin_near(res::RENAME, entry::near(m, args.new_dir.ino))?;
     move_name(m, args, txn, None)
@@ -150,8 +149,10 @@ fn move_name(
     m: &Arc<Mount>,
     args: &RenameArgs<'_>,
     mut txn: Txn<'_>,
-    whiteout: Option<(InoClaim<'_>, InodeRef)>,
+    whiteout: Option<InoClaim<'_>>,
 ) -> Result {
+    // The new inode at the old name.
+    let left = whiteout.as_ref().map(|claim| claim.object()).transpose()?;
     let mut l = Locked::take(m, args)?;
     let ftype = entry::ftype_of(&l.inode)?;
     let is_dir = l.inode.core.is_dir();
@@ -182,7 +183,7 @@ fn move_name(
         delta.add(target.ino, MapOp::Orphan)?;
     }
     let mut w = None;
-    if let Some((claim, inode)) = &whiteout {
+    if let (Some(claim), Some(inode)) = (&whiteout, &left) {
         w = Some(inode.ilock.write_nested(NEST_NEW));
         delta.add(claim.ino, MapOp::Alloc)?;
         txn.join_inode(inode)?;
@@ -190,8 +191,7 @@ fn move_name(
     l.join(&mut txn, args)?;
 
     enter(m, &mut txn, args, &mut l, ftype)?;
-    let left = whiteout.as_ref().map(|(claim, _)| claim.ino);
-    leave(m, &mut txn, args, &mut l, left)?;
+    leave(m, &mut txn, args, &mut l, left.as_ref().map(|i| i.ino))?;
 
     // In one directory only target_dir counts, and new_dir_mut is the old one.
     if l.crosses() {
@@ -211,8 +211,8 @@ fn move_name(
         args_target.set_links(links);
     }
 
-    match (whiteout, w) {
-        (Some((claim, inode)), Some(mut w)) => {
+    let done = match (whiteout, &left, w) {
+        (Some(claim), Some(inode), Some(mut w)) => {
             let new = NewInode {
                 mode: WHITEOUT_MODE,
                 uid: args.uid,
@@ -221,7 +221,7 @@ fn move_name(
                 ..NewInode::default()
             };
             w.init(claim.ino, &new, 1);
-            create::finish(m, txn, delta, claim, &inode, &w)
+            create::finish(txn, delta, claim, inode, &w)
         }
         _ => {
             let locks = delta.apply(&mut txn)?;
@@ -229,7 +229,8 @@ fn move_name(
             drop(locks);
             Ok(())
         }
-    }
+    };
+    done
 }
 
 /// The new name becomes the inode.
