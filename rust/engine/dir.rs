@@ -76,7 +76,10 @@ use crate::format::{
         Ino, //
     },
 };
-use crate::sys::Errno;
+use crate::sys::{
+    self,
+    Errno, //
+};
 
 pub use self::buffer::EntryBuf;
 
@@ -321,7 +324,7 @@ fn encode<'a>(
 fn to_tree(txn: &mut Txn<'_>, fork: &mut Fork, ctx: &Ctx) -> Result<()> {
     let records = inline::records(&fork.inline);
     tree(ctx).build_leaf(txn, &mut fork.root, ctx.near, records)?;
-    fork.inline.clear();
+    fork.inline = sys::Vec::new();
     fork.format = ForkFormat::DirTree;
     Ok(())
 }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Tests of directories: against a model ([`model`]), names of one hash ([`collisions`]), readdir
-//! under change ([`readdir`]), a large one ([`large`]).
+//! under change ([`readdir`]), a large one ([`large`]), damaged ones ([`hostile`]).
 
 mod collisions;
+mod hostile;
 mod large;
 mod model;
 mod readdir;

@@ -152,6 +152,50 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..Default::default() })]
+
+    /// Damage on the disk with the checksum repaired: the verifier lets some of it through.
+    #[test]
+    fn damage_on_disk_is_survived(
+        list in proptest::collection::vec(
+            (any::<usize>(), prop_oneof![40..120_usize, 40..BLOCK_SIZE], any::<u8>()),
+            1..6,
+        ),
+        key in 0..400_u64,
+    ) {
+        use crate::sys::device::Backend;
+
+        let mut t = TestTree::<Dirents>::new();
+        for i in 0..400 {
+            t.insert(Dirents::key(i), i * 3);
+        }
+        let nodes = t.blocks();
+        t.fx.m.unmount().unwrap();
+        for (victim, at, byte) in list {
+            let block = nodes[victim % nodes.len()];
+            let mut bytes = [0; BLOCK_SIZE];
+            t.fx.disk.read(block, &mut bytes).unwrap();
+            bytes[at] = byte;
+            crate::format::header::reseal(&mut bytes, t.fx.m.context());
+            t.fx.disk.write(block, &bytes).unwrap();
+        }
+        t.fx.remount_only();
+
+        let (tree, mut root, key) = (t.tree, t.root, Dirents::key(key));
+        let _ = tree.lookup(&t.fx.m, &root, key, |_| ());
+        let mut last = None;
+        let _ = tree.scan(&t.fx.m, &root, 0, |entry| {
+            assert!(last < Some(entry.key), "order");
+            last = Some(entry.key);
+            ControlFlow::<()>::Continue(())
+        });
+        let _ = t.fx.change(RES, |m, txn| tree.remove(m, txn, &mut root, key));
+        let record = Dirents::make(key, 9);
+        let _ = t.fx.change(RES, |m, txn| tree.insert(m, txn, &mut root, NEAR, &record));
+    }
+}
+
 /// A root that is not what the inode says.
 #[test]
 fn bad_roots_are_errors() {

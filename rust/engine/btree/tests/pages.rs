@@ -33,14 +33,14 @@ impl Page {
         page
     }
 
-    fn chunks(&self) -> usize {
+    pub(super) fn chunks(&self) -> usize {
         self.touched
             .chunks(128)
             .filter(|c| c.contains(&true))
             .count()
     }
 
-    fn clean(&mut self) {
+    pub(super) fn clean(&mut self) {
         self.touched.fill(false);
     }
 }
