@@ -27,6 +27,7 @@ mod bindings;
 mod engine;
 #[allow(dead_code, unused_imports, reason = "as above")]
 mod format;
+#[allow(dead_code, unused_imports, reason = "as above")]
 mod fs;
 #[allow(
     dead_code,
@@ -56,7 +57,7 @@ module! {
     alias: ["fs-latchfs"],
 }
 
-/// The loaded module. The fields are dropped in this order.
+/// The loaded module. The order of the fields is the order of their end.
 struct Latchfs {
     _fs: fs::Registration,
     _io: sys::device::IoEngine,
