@@ -218,9 +218,18 @@ def kill_group(proc):
             pass
 
 
+def new_log(args, keep=30):
+    """A log of its own for each VM, several may run; the oldest go."""
+    base = os.path.join(os.environ["LATCHFS_CACHE"], "vm", "log")
+    os.makedirs(base, exist_ok=True)
+    old = sorted((os.path.join(base, f) for f in os.listdir(base)), key=os.path.getmtime)
+    for path in old[:-keep]:
+        os.unlink(path)
+    return os.path.join(base, f"{args.kernel}-{os.getpid()}.log")
+
+
 def run(args, scratch):
-    log = args.log or os.path.join(os.environ["LATCHFS_CACHE"], "vm", "last-kernel.log")
-    os.makedirs(os.path.dirname(os.path.abspath(log)), exist_ok=True)
+    log = args.log or new_log(args)
     start = time.monotonic()
     proc = subprocess.Popen(vng_command(args, scratch, False), stdin=subprocess.DEVNULL,
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE,

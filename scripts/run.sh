@@ -27,11 +27,10 @@ tree=$("$LATCHFS_TOP/scripts/make-tree.sh")
 prepared=$((SECONDS - t0))
 
 say "6/6 virtual machine (starts in a few seconds, takes one to two minutes)"
-image=$LATCHFS_CACHE/vm/run.img
-mkdir -p "$(dirname "$image")"
-rm -f "$image"
+mkdir -p "$LATCHFS_CACHE/vm"
+image=$(mktemp "$LATCHFS_CACHE/vm/run.XXXXXX")
 truncate -s 1G "$image"
-log=$(mktemp "${TMPDIR:-/tmp}/latchfs-run.XXXXXX")
+log=$image.out
 trap 'rm -f "$log" "$image"' EXIT
 rc=0
 "$LATCHFS_TOP/qemu/vm.sh" run --kernel base --timeout "${TIMEOUT:-600}" --mem 2G \

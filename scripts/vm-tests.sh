@@ -53,6 +53,11 @@ fi
 # flipped bytes of hostile.py need none.
 work=$LATCHFS_CACHE/vm/tests-$kind-$fs
 mkdir -p "$work"
+exec 8>"$work.lock"
+if ! flock -n 8; then
+	say "another run uses $work: waiting for it"
+	flock 8
+fi
 hostile=${HOSTILE:-}
 make_hostile() {
 	rm -rf "$work/hostile" "$work/base.img"

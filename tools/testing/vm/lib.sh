@@ -30,7 +30,7 @@ fs_mkfs() {	# DEV [options of mkfs]
 	local dev=$1
 	shift
 	case $FS in
-	latchfs)	yes | mkfs.latchfs -f "$@" "$dev" ;;
+	latchfs)	mkfs.latchfs -f "$@" "$dev" ;;
 	ext4)		mkfs.ext4 -q -F "$@" "$dev" ;;
 	xfs | btrfs)	"mkfs.$FS" -q -f "$@" "$dev" ;;
 	esac

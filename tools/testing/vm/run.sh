@@ -16,6 +16,7 @@ SUMMARY=$RUNDIR/summary
 note() { printf '  %-34s %s\n' "$1" "$2" >>"$SUMMARY"; }
 
 usage_line() {	# free and used of the mounted file system
+	mountpoint -q "$MNT" || return 0
 	df -B1 --output=size,used,avail "$MNT" | awk 'NR == 2 {
 		printf "%.1f MiB used, %.1f MiB free of %.1f MiB\n", $2 / 2^20, $3 / 2^20, $1 / 2^20 }'
 }
@@ -147,11 +148,13 @@ verify_rest() {
 	echo "$FS on $(uname -r), $(nproc) CPUs:"
 	cat "$SUMMARY"
 	note() { printf '  %-34s %s\n' "$1" "$2"; }
-	note "files, directories, symlinks" "$files, $dirs, $links"
-	note "bytes" "$bytes ($((bytes >> 20)) MiB)"
-	note "space when empty" "$free_empty"
-	note "space when full" "$free_full"
-	note "space with half deleted" "$free_half"
+	if [ -z "$dead" ]; then
+		note "files, directories, symlinks" "$files, $dirs, $links"
+		note "bytes" "$bytes ($((bytes >> 20)) MiB)"
+		note "space when empty" "$free_empty"
+		note "space when full" "$free_full"
+		note "space with half deleted" "$free_half"
+	fi
 	echo
 	finish
 	exit
