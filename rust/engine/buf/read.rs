@@ -182,15 +182,14 @@ impl BufCache {
             Block::try_zeroed()?
         };
         let new = Buf::new(self, block, kind, owner, BufState::new_reading(), content);
-        // Nobody else can have it: the buffer is not in the cache yet.
-        let token = new.content.try_lock_owned().ok_or(Errno::BUSY)?;
 
         match self.insert(new, must)? {
             Ok(buf) => {
+                // READING keeps everybody else off the content, so this does not wait.
+                let token = buf.buf.content.lock_owned();
                 self.dev.submit_read(block.get(), buf.buf.clone(), token);
                 Ok(buf)
             }
-            // The token goes with the buffer that is not needed.
             Err(other) => Ok(other),
         }
     }
