@@ -34,7 +34,7 @@ use crate::engine::inode::InodeRef;
 use crate::engine::mount::Mount;
 use crate::kapi;
 use crate::kapi::fs::FileSystem;
-use crate::kapi::fs::InodeCache;
+use crate::kapi::fs::Statics;
 use crate::sys::Arc;
 use kernel::str::CStr;
 
@@ -53,7 +53,7 @@ pub type Dentry = kapi::dcache::Dentry<Latchfs>;
 /// The registration of the type: exists as long as the module is loaded.
 pub type Registration = kapi::fs::Registration<Latchfs>;
 
-static INODE_CACHE: InodeCache = InodeCache::new();
+static STATICS: Statics = Statics::new();
 
 impl FileSystem for Latchfs {
     const NAME: &'static CStr = c"latchfs";
@@ -62,8 +62,8 @@ impl FileSystem for Latchfs {
     type Options = options::Options;
     type Writeback = WbCtx;
 
-    fn inode_cache() -> &'static InodeCache {
-        &INODE_CACHE
+    fn statics() -> &'static Statics {
+        &STATICS
     }
 }
 

@@ -34,27 +34,38 @@ pub trait FileSystem: Sized + Send + Sync + 'static {
     /// Beside each pass of writeback over a file.
     type Writeback: Default;
 
-    /// The slab cache of the inodes.
-    fn inode_cache() -> &'static InodeCache;
+    /// The type and the inode cache.
+    fn statics() -> &'static Statics;
 }
 
-/// The slab cache of a file system's inodes. A static, because inodes are freed by RCU callbacks
-/// that run after the super block is gone.
-pub struct InodeCache(AtomicPtr<bindings::kmem_cache>);
+/// What a file system type needs for as long as the module is loaded.
+///
+/// A static: lockdep takes the lock classes that are in `struct file_system_type` from static
+/// memory only, and inodes are freed by RCU callbacks that run after the super block is gone.
+pub struct Statics {
+    fs_type: Opaque<bindings::file_system_type>,
+    inode_cache: AtomicPtr<bindings::kmem_cache>,
+}
 
-impl InodeCache {
-    /// A cache that is not there yet.
+// SAFETY: the C object is written by `Registration` only, and otherwise belongs to C.
+unsafe impl Sync for Statics {}
+
+impl Statics {
+    /// For a static. Nothing is registered yet.
     pub const fn new() -> Self {
-        Self(AtomicPtr::new(ptr::null_mut()))
+        Self {
+            fs_type: Opaque::zeroed(),
+            inode_cache: AtomicPtr::new(ptr::null_mut()),
+        }
     }
 
-    /// The C object, null before [`Registration::new`].
-    pub(super) fn as_ptr(&self) -> *mut bindings::kmem_cache {
-        self.0.load(Ordering::Acquire)
+    /// The slab cache of the inodes, null before [`Registration::new`].
+    pub(super) fn inode_cache(&self) -> *mut bindings::kmem_cache {
+        self.inode_cache.load(Ordering::Acquire)
     }
 }
 
-impl Default for InodeCache {
+impl Default for Statics {
     fn default() -> Self {
         Self::new()
     }
@@ -62,48 +73,33 @@ impl Default for InodeCache {
 
 /// A registered file system type. Unregistered on drop, when the module is unloaded: by then no
 /// super block of it exists, since each holds the module.
-pub struct Registration<T: Inodes> {
-    fs_type: Pin<KBox<Opaque<bindings::file_system_type>>>,
-    _fs: PhantomData<T>,
-}
-
-// SAFETY: nothing but drop uses the C object.
-unsafe impl<T: Inodes> Send for Registration<T> {}
-// SAFETY: as above.
-unsafe impl<T: Inodes> Sync for Registration<T> {}
+pub struct Registration<T: Inodes>(PhantomData<T>);
 
 impl<T: Inodes + ContextOps> Registration<T> {
     /// Makes the inode cache and registers the type. May sleep. EBUSY if the name is taken.
+    ///
+    /// Called once for each load of the module.
     pub fn new(module: &'static ThisModule) -> Result<Self> {
+        let statics = T::statics();
         let cache = inode::new_cache::<T>()?;
-        T::inode_cache().0.store(cache, Ordering::Release);
-        let init = bindings::file_system_type {
-            name: T::NAME.as_char_ptr(),
-            fs_flags: (bindings::FS_REQUIRES_DEV | bindings::FS_ALLOW_IDMAP | bindings::FS_MGTIME)
-                as i32,
-            init_fs_context: Some(fs_context::init::<T>),
-            // SAFETY: the helper returns a static table.
-            parameters: unsafe { bindings::parameters() },
-            kill_sb: Some(fs_context::kill_sb::<T>),
-            owner: module.as_ptr(),
-            // SAFETY: C wants the rest zeroed.
-            ..unsafe { core::mem::zeroed() }
-        };
-        let boxed = KBox::new(Opaque::new(init), GFP_KERNEL).map(KBox::into_pin);
-        // From here on drop undoes everything, also the registration that did not happen: C
-        // answers EINVAL to that.
-        let this = match boxed {
-            Ok(fs_type) => Self {
-                fs_type,
-                _fs: PhantomData,
-            },
-            Err(e) => {
-                destroy_cache::<T>();
-                return Err(e.into());
-            }
-        };
-        // SAFETY: the type is initialised, pinned, and lives until drop unregisters it.
-        kernel::error::to_result(unsafe { bindings::register_filesystem(this.fs_type.get()) })?;
+        statics.inode_cache.store(cache, Ordering::Release);
+        let fs_type = statics.fs_type.get();
+        // SAFETY: nobody knows the type yet; C wants what is not set here zeroed, as it is. The
+        // helper returns a static table.
+        unsafe {
+            (*fs_type).name = T::NAME.as_char_ptr();
+            (*fs_type).fs_flags =
+                (bindings::FS_REQUIRES_DEV | bindings::FS_ALLOW_IDMAP | bindings::FS_MGTIME) as i32;
+            (*fs_type).init_fs_context = Some(fs_context::init::<T>);
+            (*fs_type).parameters = bindings::parameters();
+            (*fs_type).kill_sb = Some(fs_context::kill_sb::<T>);
+            (*fs_type).owner = module.as_ptr();
+        }
+        // If the next step fails, drop undoes the registration that did not happen, too: C answers
+        // EINVAL to that.
+        let this = Self(PhantomData);
+        // SAFETY: the type is initialised, static, and drop unregisters it.
+        kernel::error::to_result(unsafe { bindings::register_filesystem(fs_type) })?;
         Ok(this)
     }
 }
@@ -111,14 +107,16 @@ impl<T: Inodes + ContextOps> Registration<T> {
 impl<T: Inodes> Drop for Registration<T> {
     fn drop(&mut self) {
         // SAFETY: the type is the one that new() registered, or was never registered.
-        unsafe { bindings::unregister_filesystem(self.fs_type.get()) };
+        unsafe { bindings::unregister_filesystem(T::statics().fs_type.get()) };
         destroy_cache::<T>();
     }
 }
 
 /// Waits for inodes whose RCU callbacks are pending and frees the cache.
 fn destroy_cache<T: FileSystem>() {
-    let cache = T::inode_cache().0.swap(ptr::null_mut(), Ordering::AcqRel);
+    let cache = T::statics()
+        .inode_cache
+        .swap(ptr::null_mut(), Ordering::AcqRel);
     // SAFETY: no super block exists, so no inode can be allocated; all that are on the way to be
     // freed are gone after the barrier.
     unsafe {

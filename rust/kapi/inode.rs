@@ -449,7 +449,7 @@ pub(super) unsafe extern "C" fn alloc_inode<T: FileSystem>(
     sb: *mut bindings::super_block,
 ) -> *mut bindings::inode {
     // SAFETY: the cache exists as long as a super block does.
-    unsafe { bindings::alloc_inode_sb(sb, T::inode_cache().as_ptr()).cast() }
+    unsafe { bindings::alloc_inode_sb(sb, T::statics().inode_cache()).cast() }
 }
 
 pub(super) unsafe extern "C" fn evict_inode(inode: *mut bindings::inode) {
@@ -479,6 +479,6 @@ pub(super) unsafe extern "C" fn free_inode<T: FileSystem>(inode: *mut bindings::
         if u32::from((*inode).i_mode) & bindings::S_IFMT == bindings::S_IFLNK {
             bindings::kfree((*inode).__bindgen_anon_5.i_link.cast());
         }
-        bindings::kmem_cache_free(T::inode_cache().as_ptr(), inode.cast());
+        bindings::kmem_cache_free(T::statics().inode_cache(), inode.cast());
     }
 }
