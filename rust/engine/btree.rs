@@ -53,7 +53,10 @@ pub mod split;
 #[cfg(test)]
 mod tests;
 
-use core::marker::PhantomData;
+use core::{
+    marker::PhantomData,
+    ops::ControlFlow, //
+};
 
 use crate::engine::{
     buf::BufRef,
@@ -62,6 +65,7 @@ use crate::engine::{
         Result, //
     },
     mount::Mount,
+    txn::Txn,
 };
 use crate::format::{
     header::{
@@ -70,6 +74,7 @@ use crate::format::{
     },
     units::DiskBlock, //
 };
+use crate::sys::Errno;
 
 pub use self::{
     cursor::Cursor,
@@ -82,10 +87,16 @@ pub use self::{
 };
 pub use crate::engine::fork::TreeRoot;
 
-use self::page::{
-    Bad,
-    Block,
-    View, //
+use self::{
+    page::{
+        Bad,
+        Block,
+        View, //
+    },
+    path::{
+        Path,
+        Toward, //
+    },
 };
 
 /// Levels a tree can have. A non-root node is at least a quarter full on average (two neighbours are
@@ -117,8 +128,10 @@ pub trait TreeKind {
 }
 
 /// The tree of one owner. Stateless: the root is the caller's, in the fork it protects by its lock.
+///
+/// This type only knows what records are; [`Raw`] does the work, on bytes, once for all kinds.
 pub struct Tree<K: TreeKind> {
-    owner: Owner,
+    raw: Raw,
     kind: PhantomData<fn() -> K>,
 }
 
@@ -134,15 +147,184 @@ impl<K: TreeKind> Tree<K> {
     /// The tree of `owner`, the value in its blocks' headers.
     pub const fn new(owner: Owner) -> Self {
         Self {
-            owner,
+            raw: Raw {
+                owner,
+                kind: K::KIND,
+                leaf: K::SHAPE,
+            },
             kind: PhantomData,
         }
     }
 
+    /// Calls `f` with the record of `key`; `None` if there is none. `f` runs under the content lock
+    /// of the leaf and must not sleep. Reads `depth` blocks. May sleep.
+    pub fn lookup<R>(
+        &self,
+        m: &Mount,
+        root: &TreeRoot,
+        key: u64,
+        f: impl FnOnce(K::Record<'_>) -> R,
+    ) -> Result<Option<R>> {
+        let mut path = Path::new();
+        if !self.raw.descend(m, root, Toward::Key(key), &mut path)? {
+            return Ok(None);
+        }
+        match path.found() {
+            Ok(index) => {
+                let get = |leaf: View<'_>| Ok(f(decode::<K>(leaf.record(index)?)?));
+                view(path.buf(0)?, K::SHAPE, get).map(Some)
+            }
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// The first record with a key not below `key`. May sleep.
+    pub fn seek_ge(&self, m: &Mount, root: &TreeRoot, key: u64) -> Result<Option<Cursor<K>>> {
+        Cursor::seek(self.raw, m, root, key, true)
+    }
+
+    /// The last record with a key not above `key`. May sleep.
+    pub fn seek_le(&self, m: &Mount, root: &TreeRoot, key: u64) -> Result<Option<Cursor<K>>> {
+        Cursor::seek(self.raw, m, root, key, false)
+    }
+
+    /// Calls `f` with each record from `from` on, in key order, until it breaks; what it broke with,
+    /// or `None` at the end. `f` runs under the content lock of a leaf and must not sleep. May sleep.
+    pub fn scan<B>(
+        &self,
+        m: &Mount,
+        root: &TreeRoot,
+        from: u64,
+        mut f: impl FnMut(K::Record<'_>) -> ControlFlow<B>,
+    ) -> Result<Option<B>> {
+        let mut found = None;
+        self.raw.scan(m, root, from, &mut |record| {
+            Ok(match f(decode::<K>(record)?) {
+                ControlFlow::Continue(()) => true,
+                ControlFlow::Break(value) => {
+                    found = Some(value);
+                    false
+                }
+            })
+        })?;
+        Ok(found)
+    }
+
+    /// Inserts a record. `near` is where the first block of the tree is wanted; later ones are
+    /// allocated near the node they split from.
+    ///
+    /// Needs [`INSERT_BLOCKS`] blocks and [`INSERT_BUFS`] buffers of the reservation. Owner's lock
+    /// held exclusively until commit. May sleep. `EEXIST` if the key is taken, `EINVAL` for a
+    /// malformed record, `EFBIG` at the depth limit: in these cases nothing has changed.
+    pub fn insert(
+        &self,
+        m: &Mount,
+        txn: &mut Txn<'_>,
+        root: &mut TreeRoot,
+        near: DiskBlock,
+        record: &[u8],
+    ) -> Result<()> {
+        let key = accept::<K>(record)?;
+        self.raw.insert(m, txn, root, near, key, record)
+    }
+
+    /// Makes the first leaf of records that are in key order and fit in one node together. The tree
+    /// is empty before. Needs one block and one buffer of the reservation. May sleep.
+    pub fn build_leaf<'r>(
+        &self,
+        txn: &mut Txn<'_>,
+        root: &mut TreeRoot,
+        near: DiskBlock,
+        mut records: impl Iterator<Item = &'r [u8]>,
+    ) -> Result<()> {
+        self.raw.build_leaf(txn, root, near, &mut records)
+    }
+
+    /// Replaces the record `old_key` by `record`, whose key and length may be others. In place if
+    /// order and room allow it: an extent that grows or shrinks, a directory entry that gets
+    /// another inode. Otherwise it is a removal and an insertion, and needs the reservation of
+    /// both. `ENOENT` if there is no `old_key`, `EEXIST` if the new key is taken by another,
+    /// `EINVAL` for a malformed record: in these cases nothing has changed.
+    pub fn update(
+        &self,
+        m: &Mount,
+        txn: &mut Txn<'_>,
+        root: &mut TreeRoot,
+        near: DiskBlock,
+        old_key: u64,
+        record: &[u8],
+    ) -> Result<()> {
+        let key = accept::<K>(record)?;
+        self.raw.update(m, txn, root, near, old_key, key, record)
+    }
+
+    /// Removes the record of `key`; `false`, and nothing has changed, if there is none.
+    ///
+    /// Needs [`REMOVE_BUFS`] buffers and [`REMOVE_FREES`] frees of the reservation, no blocks.
+    /// Owner's lock held exclusively until commit. May sleep.
+    pub fn remove(
+        &self,
+        m: &Mount,
+        txn: &mut Txn<'_>,
+        root: &mut TreeRoot,
+        key: u64,
+    ) -> Result<bool> {
+        self.raw.remove(m, txn, root, key)
+    }
+
+    /// One step of the destruction of the tree, last records first. `take` is called with each
+    /// record, under the content lock of its leaf (it must not sleep); it notes what the record
+    /// refers to and returns true, or returns false to keep the record and end the step.
+    ///
+    /// Frees at most `max_blocks` blocks, but one leaf and what becomes empty above it at least
+    /// ([`MAX_DEPTH`] blocks), and changes one buffer more than it frees. No blocks are allocated.
+    /// Owner's lock held exclusively. May sleep.
+    pub fn destroy_step(
+        &self,
+        m: &Mount,
+        txn: &mut Txn<'_>,
+        root: &mut TreeRoot,
+        max_blocks: u32,
+        mut take: impl FnMut(K::Record<'_>) -> bool,
+    ) -> Result<Progress> {
+        self.raw
+            .destroy_step(m, txn, root, max_blocks, &mut |record| {
+                Ok(take(decode::<K>(record)?))
+            })
+    }
+}
+
+/// A record of a node, decoded.
+fn decode<K: TreeKind>(record: &[u8]) -> page::Checked<K::Record<'_>> {
+    K::decode(record).ok_or(Bad("record"))
+}
+
+/// The key of a record that may be stored; `EINVAL` if it may not.
+fn accept<K: TreeKind>(record: &[u8]) -> Result<u64> {
+    let whole = match K::SHAPE {
+        Shape::Fixed(size) => record.len() == size,
+        Shape::Slotted(measure) => measure(record) == Some(record.len()),
+    };
+    if !whole || K::decode(record).is_none() {
+        return Err(Error::new(Errno::INVAL));
+    }
+    page::key_of(record).map_err(|_| Error::new(Errno::INVAL))
+}
+
+/// A tree as the algorithms see it: records are bytes that begin with a key.
+#[derive(Clone, Copy)]
+struct Raw {
+    owner: Owner,
+    kind: u8,
+    /// How the records of a leaf lie.
+    leaf: Shape,
+}
+
+impl Raw {
     /// How the records of a node of `level` lie.
-    const fn shape(level: usize) -> Shape {
+    fn shape(&self, level: usize) -> Shape {
         if level == 0 {
-            K::SHAPE
+            self.leaf
         } else {
             Shape::INTERIOR
         }
@@ -161,21 +343,22 @@ impl<K: TreeKind> Tree<K> {
         let buf = m.buf().read(block, BlockKind::Tree, self.owner)?;
         let r = {
             let data = buf.data();
-            Self::check(&data, level, range)
+            self.check(&data, level, range)
                 .and_then(f)
                 .map_err(|bad| corrupt(block, bad))?
         };
         Ok((buf, r))
     }
 
-    fn check(page: &Block, level: usize, range: Range) -> page::Checked<View<'_>> {
-        if View::kind_of(page) != K::KIND {
+    #[inline(never)]
+    fn check<'a>(&self, page: &'a Block, level: usize, range: Range) -> page::Checked<View<'a>> {
+        if View::kind_of(page) != self.kind {
             return Err(Bad("node.kind"));
         }
         if usize::from(View::level_of(page)) != level {
             return Err(Bad("node.level"));
         }
-        let node = View::new(page, Self::shape(level))?;
+        let node = View::new(page, self.shape(level))?;
         let last = node.count().checked_sub(1).ok_or(Bad("node.count"))?;
         let first = node.key(0)?;
         // The left edge of the range is that of an interior node exactly.
@@ -203,6 +386,8 @@ impl Range {
 }
 
 /// A damaged node, as an error.
+#[cold]
+#[inline(never)]
 #[track_caller]
 fn corrupt(block: DiskBlock, bad: Bad) -> Error {
     Error::corrupt(block.0, bad.0)

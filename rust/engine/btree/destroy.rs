@@ -8,17 +8,20 @@
 
 use super::{
     corrupt,
-    cursor::decode,
     edit,
-    path::Toward,
+    page::Checked,
+    path::{
+        Path,
+        Toward, //
+    },
     view,
+    Raw,
     Shape,
-    Tree,
-    TreeKind,
     TreeRoot,
     MAX_DEPTH, //
 };
 use crate::engine::{
+    buf::BufRef,
     error::Result,
     mount::Mount,
     txn::Txn, //
@@ -34,33 +37,27 @@ pub enum Progress {
     Done,
 }
 
-impl<K: TreeKind> Tree<K> {
-    /// One step of the destruction, last records first. `take` is called with each record, under
-    /// the content lock of its leaf (it must not sleep); it notes what the record refers to and
-    /// returns true, or returns false to keep the record and end the step.
-    ///
-    /// Frees at most `max_blocks` blocks, but one leaf and what becomes empty above it at least
-    /// ([`MAX_DEPTH`] blocks), and changes one buffer more than it frees. No blocks are allocated.
-    /// Owner's lock held exclusively. May sleep.
-    pub fn destroy_step(
+impl Raw {
+    /// See [`Tree::destroy_step`](super::Tree::destroy_step).
+    #[inline(never)]
+    pub(super) fn destroy_step(
         &self,
         m: &Mount,
         txn: &mut Txn<'_>,
         root: &mut TreeRoot,
         max_blocks: u32,
-        mut take: impl FnMut(K::Record<'_>) -> bool,
+        take: &mut dyn FnMut(&[u8]) -> Checked<bool>,
     ) -> Result<Progress> {
         let mut budget = max_blocks.max(MAX_DEPTH as u32);
-        while let Some(path) = self.descend(m, root, Toward::Last)? {
+        let mut path = Path::new();
+        while self.descend(m, root, Toward::Last, &mut path)? {
             if budget < u32::from(root.depth) {
                 return Ok(Progress::More);
             }
-
-            let leaf = &path.step(0)?.buf;
-            let (count, keep) = view(leaf, K::SHAPE, |leaf| {
+            let (count, keep) = view(path.buf(0)?, self.leaf, |leaf| {
                 let mut keep = leaf.count();
                 while let Some(last) = keep.checked_sub(1) {
-                    if !take(decode::<K>(&leaf, last)?) {
+                    if !take(leaf.record(last)?)? {
                         break;
                     }
                     keep = last;
@@ -69,34 +66,46 @@ impl<K: TreeKind> Tree<K> {
             })?;
             if keep > 0 {
                 if keep < count {
-                    txn.modify(leaf, |page| edit::truncate(page, K::SHAPE, keep))
-                        .map_err(|bad| corrupt(leaf.block(), bad))?;
+                    self.cut(txn, path.buf(0)?, 0, keep)?;
                 }
                 return Ok(Progress::More);
             }
-
-            for level in 0..path.depth() {
-                let buf = &path.step(level)?.buf;
-                let rest = match level {
-                    0 => 0,
-                    // Its last child is gone.
-                    _ => view(buf, Shape::INTERIOR, |node| {
-                        Ok(node.count().saturating_sub(1))
-                    })?,
-                };
-                if rest > 0 {
-                    txn.modify(buf, |page| edit::truncate(page, Shape::INTERIOR, rest))
-                        .map_err(|bad| corrupt(buf.block(), bad))?;
-                    break;
-                }
-                Self::free(txn, root, buf)?;
-                budget = budget.saturating_sub(1);
-                if level + 1 == path.depth() {
-                    root.block = DiskBlock(0);
-                    root.depth = 0;
-                }
-            }
+            budget = budget.saturating_sub(self.free_last(txn, root, &path)?);
         }
         Ok(Progress::Done)
+    }
+
+    /// Frees the path's leaf, which is the last one, and what becomes empty above it; returns the
+    /// number of blocks.
+    #[inline(never)]
+    fn free_last(&self, txn: &mut Txn<'_>, root: &mut TreeRoot, path: &Path) -> Result<u32> {
+        let mut freed = 0;
+        for level in 0..path.depth() {
+            let buf = path.buf(level)?;
+            let rest = match level {
+                0 => 0,
+                // Its last child is gone.
+                _ => view(buf, Shape::INTERIOR, |node| {
+                    Ok(node.count().saturating_sub(1))
+                })?,
+            };
+            if rest > 0 {
+                self.cut(txn, buf, level, rest)?;
+                return Ok(freed);
+            }
+            Self::free(txn, root, buf)?;
+            freed += 1;
+        }
+        root.block = DiskBlock(0);
+        root.depth = 0;
+        Ok(freed)
+    }
+
+    /// Keeps the first `keep` records of a node.
+    #[inline(never)]
+    fn cut(&self, txn: &mut Txn<'_>, buf: &BufRef, level: usize, keep: usize) -> Result<()> {
+        let shape = self.shape(level);
+        txn.modify(buf, |page| edit::truncate(page, shape, keep))
+            .map_err(|bad| corrupt(buf.block(), bad))
     }
 }

@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Insertion and update.
+//!
+//! Each step that works on a block is a function of its own, not inlined: together they would make
+//! a frame of 2 KiB, at the end of a call chain from the VFS.
+
+use core::ops::Range;
 
 use super::{
     corrupt,
@@ -9,7 +14,6 @@ use super::{
         Fit, //
     },
     page::{
-        key_of,
         Block,
         View,
         BRANCH,
@@ -24,9 +28,8 @@ use super::{
         Cut, //
     },
     view,
+    Raw,
     Shape,
-    Tree,
-    TreeKind,
     TreeRoot,
     MAX_DEPTH, //
 };
@@ -47,7 +50,6 @@ use crate::format::{
     units::DiskBlock, //
 };
 use crate::sys::Errno;
-use core::ops::Range;
 
 impl edit::Edit for BlockMut<'_> {
     fn bytes(&self) -> &Block {
@@ -68,114 +70,175 @@ fn branch(key: u64, child: DiskBlock) -> [u8; BRANCH] {
     entry
 }
 
-impl<K: TreeKind> Tree<K> {
-    /// Inserts a record. `near` is where the first block of the tree is wanted; later ones are
-    /// allocated near the node they split from.
-    ///
-    /// Needs [`INSERT_BLOCKS`](super::INSERT_BLOCKS) blocks and
-    /// [`INSERT_BUFS`](super::INSERT_BUFS) buffers of the reservation. Owner's lock held
-    /// exclusively until commit. May sleep. `EEXIST` if the key is taken, `EINVAL` for a malformed
-    /// record, `EFBIG` at the depth limit: in these cases nothing has changed.
-    pub fn insert(
+/// What an insertion is going to do, decided before the first change.
+struct Plan {
+    /// How the node of each level from the leaf up is cut, for the levels that split.
+    cuts: [Option<Cut>; MAX_DEPTH],
+    /// The new right halves of these nodes.
+    halves: [Option<BufRef>; MAX_DEPTH],
+    splits: usize,
+}
+
+impl Raw {
+    /// See [`Tree::insert`](super::Tree::insert).
+    #[inline(never)]
+    pub(super) fn insert(
         &self,
         m: &Mount,
         txn: &mut Txn<'_>,
         root: &mut TreeRoot,
         near: DiskBlock,
+        key: u64,
         record: &[u8],
     ) -> Result<()> {
-        let key = Self::accept(record)?;
-        let Some(path) = self.descend(m, root, Toward::Key(key))? else {
-            return self.build_leaf(txn, root, near, core::iter::once(record));
-        };
-        match path.found() {
-            Ok(_) => Err(Error::new(Errno::EXIST)),
-            Err(index) => self.insert_at(txn, root, &path, index, record),
+        let mut path = Path::new();
+        if !self.descend(m, root, Toward::Key(key), &mut path)? {
+            return self.build_leaf(txn, root, near, &mut core::iter::once(record));
         }
-    }
-
-    /// Replaces the record `old_key` by `record`, whose key and length may be others. In place if
-    /// order and room allow it: an extent that grows or shrinks, a directory entry that gets
-    /// another inode. Otherwise it is a removal and an insertion, and needs the reservation of
-    /// both. `ENOENT` if there is no `old_key`, `EEXIST` if the new key is taken by another.
-    pub fn update(
-        &self,
-        m: &Mount,
-        txn: &mut Txn<'_>,
-        root: &mut TreeRoot,
-        near: DiskBlock,
-        old_key: u64,
-        record: &[u8],
-    ) -> Result<()> {
-        let key = Self::accept(record)?;
-        let missing = || Error::new(Errno::NOENT);
-        let path = self
-            .descend(m, root, Toward::Key(old_key))?
-            .ok_or_else(missing)?;
-        let leaf = path.step(0)?;
-        let index = path.found().map_err(|_| missing())?;
-
-        let range = path.range(0)?;
-        let in_place = view(&leaf.buf, K::SHAPE, |leaf| {
-            let above_last = match index.checked_sub(1) {
-                Some(before) => key > leaf.key(before)?,
-                None => key >= range.low,
-            };
-            let below_next = if index + 1 < leaf.count() {
-                key < leaf.key(index + 1)?
-            } else {
-                range.high.is_none_or(|high| key < high)
-            };
-            let others = leaf.used()?.saturating_sub(leaf.cost(index)?);
-            let fits = others + K::SHAPE.cost(record.len()) <= CAPACITY;
-            Ok(above_last && below_next && fits)
-        })?;
-        if in_place {
-            return txn
-                .modify(&leaf.buf, |page| {
-                    let old = View::new(page.bytes(), K::SHAPE)?.record(index)?;
-                    if old.len() == record.len() {
-                        return edit::overwrite(page, K::SHAPE, index, record);
-                    }
-                    edit::remove(page, K::SHAPE, index)?;
-                    split::insert(page, K::SHAPE, index, record)
-                })
-                .map_err(|bad| corrupt(leaf.buf.block(), bad));
-        }
-
-        if key != old_key && self.lookup(m, root, key, |_| ())?.is_some() {
+        if path.found().is_ok() {
             return Err(Error::new(Errno::EXIST));
         }
-        self.remove_at(m, txn, root, &path, index)?;
-        self.insert(m, txn, root, near, record)
-    }
 
-    /// The key of a record that may be stored.
-    fn accept(record: &[u8]) -> Result<u64> {
-        let whole = match K::SHAPE {
-            Shape::Fixed(size) => record.len() == size,
-            Shape::Slotted(measure) => measure(record) == Some(record.len()),
+        let mut plan = Plan {
+            cuts: [None; MAX_DEPTH],
+            halves: [const { None }; MAX_DEPTH],
+            splits: 0,
         };
-        if !whole || K::decode(record).is_none() {
-            return Err(Error::new(Errno::INVAL));
+        self.plan(txn, &path, record.len(), &mut plan)?;
+        let grows = plan.splits == path.depth();
+        if grows && path.depth() == MAX_DEPTH {
+            return Err(Error::new(Errno::FBIG));
         }
-        key_of(record).map_err(|_| Error::new(Errno::INVAL))
+        let top = if grows {
+            Some(txn.new_meta(root.block, BlockKind::Tree, self.owner)?)
+        } else {
+            None
+        };
+
+        // From here on only changes, which fail if a node is not what it was a moment ago.
+        let mut entry = [0; BRANCH];
+        for (level, (cut, half)) in plan.cuts.iter().zip(&plan.halves).enumerate() {
+            let (Some(cut), Some(right)) = (cut, half) else {
+                break;
+            };
+            let record = if level == 0 { record } else { &entry };
+            let left = path.buf(level)?;
+            let separator =
+                self.split(txn, left, right, level, place(&path, level), *cut, record)?;
+            entry = branch(separator, right.block());
+            root.blocks = root.blocks.saturating_add(1);
+        }
+        let record = if plan.splits == 0 { record } else { &entry };
+        match top {
+            Some(top) => self.grow(txn, root, &top, record),
+            None => {
+                let level = plan.splits;
+                self.put(txn, path.buf(level)?, level, place(&path, level), record)
+            }
+        }
     }
 
-    /// Makes the first leaf of records that are in key order and fit in one node together. The tree
-    /// is empty before. Needs one block and one buffer of the reservation. May sleep.
-    pub fn build_leaf<'r>(
+    /// Decides which nodes split, and gets their new halves. May sleep.
+    #[inline(never)]
+    fn plan(&self, txn: &mut Txn<'_>, path: &Path, len: usize, plan: &mut Plan) -> Result<()> {
+        let mut len = len;
+        for (level, cut) in plan.cuts.iter_mut().enumerate().take(path.depth()) {
+            let index = place(path, level);
+            *cut = view(path.buf(level)?, self.shape(level), |node| {
+                Ok(match edit::fit(&node, len)? {
+                    Fit::No => Some(split::plan(&node, index, len)?),
+                    Fit::Now | Fit::Compacted => None,
+                })
+            })?;
+            if cut.is_none() {
+                break;
+            }
+            plan.splits = level + 1;
+            len = BRANCH;
+        }
+        if plan.splits == MAX_DEPTH {
+            // The caller refuses; nothing to allocate for.
+            return Ok(());
+        }
+        for (level, half) in plan.halves.iter_mut().enumerate().take(plan.splits) {
+            let near = path.buf(level)?.block();
+            *half = Some(txn.new_meta(near, BlockKind::Tree, self.owner)?);
+        }
+        Ok(())
+    }
+
+    /// Splits a node and inserts a record into one half. Returns the first key of the right half.
+    #[inline(never)]
+    fn split(
+        &self,
+        txn: &mut Txn<'_>,
+        left: &BufRef,
+        right: &BufRef,
+        level: usize,
+        index: usize,
+        cut: Cut,
+        record: &[u8],
+    ) -> Result<u64> {
+        let shape = self.shape(level);
+        txn.modify2(left, right, |left, right| {
+            edit::init(right, shape, level as u8, self.kind)?;
+            split::apply(left, right, shape, cut, index, record)
+        })?
+        .map_err(|bad| corrupt(left.block(), bad))
+    }
+
+    /// Inserts a record into a node that has room for it.
+    #[inline(never)]
+    fn put(
+        &self,
+        txn: &mut Txn<'_>,
+        node: &BufRef,
+        level: usize,
+        index: usize,
+        record: &[u8],
+    ) -> Result<()> {
+        let shape = self.shape(level);
+        txn.modify(node, |page| split::insert(page, shape, index, record))
+            .map_err(|bad| corrupt(node.block(), bad))
+    }
+
+    /// Puts a new root above the old one and its new right half.
+    #[inline(never)]
+    fn grow(
+        &self,
+        txn: &mut Txn<'_>,
+        root: &mut TreeRoot,
+        top: &BufRef,
+        right: &[u8],
+    ) -> Result<()> {
+        let left = branch(0, root.block);
+        let level = root.depth;
+        txn.modify(top, |page| {
+            edit::init(page, Shape::INTERIOR, level, self.kind)?;
+            edit::insert(page, Shape::INTERIOR, 0, &left)?;
+            edit::insert(page, Shape::INTERIOR, 1, right)
+        })
+        .map_err(|bad| corrupt(top.block(), bad))?;
+        root.block = top.block();
+        root.depth = root.depth.saturating_add(1);
+        root.blocks = root.blocks.saturating_add(1);
+        Ok(())
+    }
+
+    /// See [`Tree::build_leaf`](super::Tree::build_leaf).
+    #[inline(never)]
+    pub(super) fn build_leaf<'r>(
         &self,
         txn: &mut Txn<'_>,
         root: &mut TreeRoot,
         near: DiskBlock,
-        records: impl Iterator<Item = &'r [u8]>,
+        records: &mut dyn Iterator<Item = &'r [u8]>,
     ) -> Result<()> {
         let buf = txn.new_meta(near, BlockKind::Tree, self.owner)?;
         txn.modify(&buf, |page| {
-            edit::init(page, K::SHAPE, 0, K::KIND)?;
+            edit::init(page, self.leaf, 0, self.kind)?;
             for (index, record) in records.enumerate() {
-                edit::insert(page, K::SHAPE, index, record)?;
+                edit::insert(page, self.leaf, index, record)?;
             }
             Ok(())
         })
@@ -186,99 +249,90 @@ impl<K: TreeKind> Tree<K> {
         Ok(())
     }
 
-    /// Inserts at a place that was looked up. First decides which levels split and gets all blocks,
-    /// then changes; the changes fail only if a node is not what it was a moment ago.
-    fn insert_at(
+    /// See [`Tree::update`](super::Tree::update).
+    #[inline(never)]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "those of the public function and the key it has found in them"
+    )]
+    pub(super) fn update(
         &self,
+        m: &Mount,
         txn: &mut Txn<'_>,
         root: &mut TreeRoot,
-        path: &Path,
+        near: DiskBlock,
+        old_key: u64,
+        key: u64,
+        record: &[u8],
+    ) -> Result<()> {
+        let mut path = Path::new();
+        let found = self.descend(m, root, Toward::Key(old_key), &mut path)?;
+        let index = match path.found() {
+            Ok(index) if found => index,
+            _ => return Err(Error::new(Errno::NOENT)),
+        };
+        if self.fits_in_place(&path, index, key, record.len())? {
+            return self.overwrite(txn, path.buf(0)?, index, record);
+        }
+
+        if key != old_key {
+            let mut other = Path::new();
+            self.descend(m, root, Toward::Key(key), &mut other)?;
+            if other.found().is_ok() {
+                return Err(Error::new(Errno::EXIST));
+            }
+        }
+        self.remove_at(m, txn, root, &path, index)?;
+        drop(path);
+        self.insert(m, txn, root, near, key, record)
+    }
+
+    /// Whether record `index` of the path's leaf can become one of `key` and `len` where it is.
+    #[inline(never)]
+    fn fits_in_place(&self, path: &Path, index: usize, key: u64, len: usize) -> Result<bool> {
+        let range = path.range(0)?;
+        view(path.buf(0)?, self.leaf, |leaf| {
+            let above_last = match index.checked_sub(1) {
+                Some(before) => key > leaf.key(before)?,
+                None => key >= range.low,
+            };
+            let below_next = if index + 1 < leaf.count() {
+                key < leaf.key(index + 1)?
+            } else {
+                range.high.is_none_or(|high| key < high)
+            };
+            let others = leaf.used()?.saturating_sub(leaf.cost(index)?);
+            let fits = others + self.leaf.cost(len) <= CAPACITY;
+            Ok(above_last && below_next && fits)
+        })
+    }
+
+    /// Replaces record `index` of a leaf that has room for the new one.
+    #[inline(never)]
+    fn overwrite(
+        &self,
+        txn: &mut Txn<'_>,
+        leaf: &BufRef,
         index: usize,
         record: &[u8],
     ) -> Result<()> {
-        let depth = path.depth();
-        let place = |level: usize| -> Result<usize> {
-            Ok(match level {
-                0 => index,
-                // The new half comes right behind the old one.
-                _ => path.step(level)?.index + 1,
-            })
-        };
-
-        let mut cuts: [Option<Cut>; MAX_DEPTH] = [None; MAX_DEPTH];
-        let mut splits = 0;
-        let mut len = record.len();
-        for (level, cut) in cuts.iter_mut().enumerate().take(depth) {
-            let index = place(level)?;
-            *cut = view(&path.step(level)?.buf, Self::shape(level), |node| {
-                Ok(match edit::fit(&node, len)? {
-                    Fit::No => Some(split::plan(&node, index, len)?),
-                    Fit::Now | Fit::Compacted => None,
-                })
-            })?;
-            if cut.is_none() {
-                break;
+        txn.modify(leaf, |page| {
+            let old = View::new(page.bytes(), self.leaf)?.record(index)?;
+            if old.len() == record.len() {
+                return edit::overwrite(page, self.leaf, index, record);
             }
-            splits = level + 1;
-            len = BRANCH;
-        }
-        let grows = splits == depth;
-        if grows && depth == MAX_DEPTH {
-            return Err(Error::new(Errno::FBIG));
-        }
+            edit::remove(page, self.leaf, index)?;
+            split::insert(page, self.leaf, index, record)
+        })
+        .map_err(|bad| corrupt(leaf.block(), bad))
+    }
+}
 
-        let mut halves: [Option<BufRef>; MAX_DEPTH] = [const { None }; MAX_DEPTH];
-        for (level, half) in halves.iter_mut().enumerate().take(splits) {
-            let near = path.step(level)?.buf.block();
-            *half = Some(txn.new_meta(near, BlockKind::Tree, self.owner)?);
-        }
-        let top = if grows {
-            Some(txn.new_meta(root.block, BlockKind::Tree, self.owner)?)
-        } else {
-            None
-        };
-
-        let mut entry = [0; BRANCH];
-        for (level, (cut, half)) in cuts.iter().zip(&halves).enumerate() {
-            let (Some(cut), Some(right)) = (cut, half) else {
-                break;
-            };
-            let left = &path.step(level)?.buf;
-            let index = place(level)?;
-            let record = if level == 0 { record } else { &entry };
-            let separator = txn
-                .modify2(left, right, |left, right| {
-                    edit::init(right, Self::shape(level), level as u8, K::KIND)?;
-                    split::apply(left, right, Self::shape(level), *cut, index, record)
-                })?
-                .map_err(|bad| corrupt(left.block(), bad))?;
-            entry = branch(separator, right.block());
-            root.blocks = root.blocks.saturating_add(1);
-        }
-
-        let record = if splits == 0 { record } else { &entry };
-        match top {
-            None => {
-                let node = &path.step(splits)?.buf;
-                let index = place(splits)?;
-                txn.modify(node, |page| {
-                    split::insert(page, Self::shape(splits), index, record)
-                })
-                .map_err(|bad| corrupt(node.block(), bad))
-            }
-            Some(top) => {
-                let old = branch(0, root.block);
-                txn.modify(&top, |page| {
-                    edit::init(page, Shape::INTERIOR, depth as u8, K::KIND)?;
-                    edit::insert(page, Shape::INTERIOR, 0, &old)?;
-                    edit::insert(page, Shape::INTERIOR, 1, record)
-                })
-                .map_err(|bad| corrupt(top.block(), bad))?;
-                root.block = top.block();
-                root.depth = root.depth.saturating_add(1);
-                root.blocks = root.blocks.saturating_add(1);
-                Ok(())
-            }
-        }
+/// Where the new entry goes in the node at `level`: in the leaf where its key belongs, above it right
+/// behind the node that was split.
+fn place(path: &Path, level: usize) -> usize {
+    match level {
+        0 => path.index(0),
+        _ => path.index(level) + 1,
     }
 }

@@ -7,8 +7,8 @@ use super::{
     page::Bad,
     view,
     Range,
-    Tree,
-    TreeKind,
+    Raw,
+    Shape,
     TreeRoot,
     MAX_DEPTH, //
 };
@@ -33,42 +33,58 @@ pub(super) enum Toward {
     Last,
 }
 
-/// One node on the way: the buffer, and the entry that was followed or the record that is meant.
-pub(super) struct Step {
-    pub(super) buf: BufRef,
-    pub(super) index: usize,
-}
-
-/// A path from the root to a leaf, indexed by level. Valid while the tree does not change; the
-/// buffers stay referenced.
+/// A path from the root to a leaf: at each level a node, and the entry that was followed, or in the
+/// leaf the record that is meant. Valid while the tree does not change; the buffers stay referenced.
+///
+/// Lives in its user's frame and is filled in place.
 pub(super) struct Path {
-    steps: [Option<Step>; MAX_DEPTH],
-    depth: usize,
-    /// Whether the record at the leaf step is the one that was looked for.
+    bufs: [Option<BufRef>; MAX_DEPTH],
+    index: [u16; MAX_DEPTH],
+    depth: u8,
+    /// Whether the record in the leaf is the one that was looked for.
     found: bool,
 }
 
 impl Path {
-    /// Levels of the tree.
-    pub(super) fn depth(&self) -> usize {
-        self.depth
+    /// A path nowhere.
+    pub(super) const fn new() -> Self {
+        Self {
+            bufs: [const { None }; MAX_DEPTH],
+            index: [0; MAX_DEPTH],
+            depth: 0,
+            found: false,
+        }
     }
 
-    /// The step at `level`.
-    pub(super) fn step(&self, level: usize) -> Result<&Step> {
-        self.steps
+    /// Levels of the tree.
+    pub(super) fn depth(&self) -> usize {
+        usize::from(self.depth)
+    }
+
+    /// The node at `level`.
+    pub(super) fn buf(&self, level: usize) -> Result<&BufRef> {
+        self.bufs
             .get(level)
             .and_then(Option::as_ref)
             .ok_or_else(|| Error::corrupt(0, "path.level"))
     }
 
+    /// The entry at `level`.
+    pub(super) fn index(&self, level: usize) -> usize {
+        self.index.get(level).copied().map_or(0, usize::from)
+    }
+
+    /// Sets the entry at `level`, which is less than the number of records of a node.
+    pub(super) fn set_index(&mut self, level: usize, index: usize) {
+        if let Some(to) = self.index.get_mut(level) {
+            *to = index as u16;
+        }
+    }
+
     /// What a descent toward a key found in the leaf: `Ok` the index of its record, or `Err` the
     /// index it would have.
     pub(super) fn found(&self) -> core::result::Result<usize, usize> {
-        let index = match self.steps.first() {
-            Some(Some(step)) => step.index,
-            _ => 0,
-        };
+        let index = self.index(0);
         if self.found {
             Ok(index)
         } else {
@@ -76,87 +92,62 @@ impl Path {
         }
     }
 
-    /// Sets the meaning of the leaf step.
-    pub(super) fn set_leaf_index(&mut self, index: usize) {
-        if let Some(Some(step)) = self.steps.first_mut() {
-            step.index = index;
+    /// The keys the node at `level` may hold, as its ancestors say.
+    pub(super) fn range(&self, level: usize) -> Result<Range> {
+        if level + 1 < self.depth() {
+            self.child_range(level + 1, self.index(level + 1))
+        } else {
+            Ok(Range::ALL)
         }
     }
 
-    /// The keys the node at `level` may hold, as its ancestors say.
-    pub(super) fn range(&self, level: usize) -> Result<Range> {
-        let mut range = Range::ALL;
-        if level + 1 < self.depth {
-            let parent = self.step(level + 1)?;
-            range.low = view(&parent.buf, super::Shape::INTERIOR, |node| {
-                node.key(parent.index)
-            })?;
-        }
-        for above in level + 1..self.depth {
-            let step = self.step(above)?;
-            let next = view(&step.buf, super::Shape::INTERIOR, |node| {
-                if step.index + 1 < node.count() {
-                    node.key(step.index + 1).map(Some)
+    /// The range of the child at entry `index` of the node at `level`.
+    #[inline(never)]
+    pub(super) fn child_range(&self, level: usize, index: usize) -> Result<Range> {
+        let low = view(self.buf(level)?, Shape::INTERIOR, |node| node.key(index))?;
+        let mut index = index;
+        for level in level..self.depth() {
+            let high = view(self.buf(level)?, Shape::INTERIOR, |node| {
+                if index + 1 < node.count() {
+                    node.key(index + 1).map(Some)
                 } else {
                     Ok(None)
                 }
             })?;
-            if next.is_some() {
-                range.high = next;
-                break;
+            if high.is_some() {
+                return Ok(Range { low, high });
             }
+            index = self.index(level + 1);
         }
-        Ok(range)
-    }
-
-    /// The range of the child at entry `index` of the node at `level`.
-    pub(super) fn child_range(&self, level: usize, index: usize) -> Result<Range> {
-        let step = self.step(level)?;
-        let (low, high) = view(&step.buf, super::Shape::INTERIOR, |node| {
-            let low = node.key(index)?;
-            let high = if index + 1 < node.count() {
-                Some(node.key(index + 1)?)
-            } else {
-                None
-            };
-            Ok((low, high))
-        })?;
-        Ok(match high {
-            Some(_) => Range { low, high },
-            None => Range {
-                low,
-                high: self.range(level)?.high,
-            },
-        })
+        Ok(Range { low, high: None })
     }
 }
 
-impl<K: TreeKind> Tree<K> {
-    /// Descends to a leaf; `None` if the tree is empty. The index of the leaf step is what
-    /// [`Path::found`] says of a key, or of the first or last record. May sleep.
+impl Raw {
+    /// Descends to a leaf; `false` if the tree is empty. The index in the leaf is what
+    /// [`Path::found`] says of a key, or that of the first or last record. May sleep.
+    #[inline(never)]
     pub(super) fn descend(
         &self,
         m: &Mount,
         root: &TreeRoot,
         toward: Toward,
-    ) -> Result<Option<Path>> {
+        path: &mut Path,
+    ) -> Result<bool> {
         let depth = usize::from(root.depth);
-        if depth == 0 {
-            return Ok(None);
-        }
         if depth > MAX_DEPTH {
             return Err(corrupt(root.block, Bad("root.depth")));
         }
-        let mut path = Path {
-            steps: [const { None }; MAX_DEPTH],
-            depth,
-            found: false,
+        let Some(top) = depth.checked_sub(1) else {
+            return Ok(false);
         };
-        self.down(m, &mut path, depth - 1, root.block, Range::ALL, toward)?;
-        Ok(Some(path))
+        path.depth = root.depth;
+        self.down(m, path, top, root.block, Range::ALL, toward)?;
+        Ok(true)
     }
 
     /// Fills the path from `level` down, beginning with the node `block`.
+    #[inline(never)]
     fn down(
         &self,
         m: &Mount,
@@ -168,63 +159,64 @@ impl<K: TreeKind> Tree<K> {
     ) -> Result<()> {
         let (mut block, mut range) = (block, range);
         for level in (0..=level).rev() {
-            let (buf, (index, found, next)) = self.read(m, block, level, range, |node| {
+            let mut index = 0;
+            let (buf, ()) = self.read(m, block, level, range, |node| {
                 let last = node.count().saturating_sub(1);
                 if level == 0 {
-                    let (index, found) = match toward {
-                        Toward::Key(key) => match node.search(key)? {
-                            Ok(index) => (index, true),
-                            Err(above) => (above, false),
-                        },
-                        Toward::First => (0, false),
-                        Toward::Last => (last, false),
+                    let found = match toward {
+                        Toward::Key(key) => node.search(key)?,
+                        Toward::First => Err(0),
+                        Toward::Last => Err(last),
                     };
-                    return Ok((index, found, None));
+                    path.found = found.is_ok();
+                    index = found.unwrap_or_else(|above| above);
+                    return Ok(());
                 }
-                let index = match toward {
+                index = match toward {
                     Toward::Key(key) => node.covering(key)?,
                     Toward::First => 0,
                     Toward::Last => last,
                 };
-                let high = if index < last {
-                    Some(node.key(index + 1)?)
-                } else {
-                    range.high
-                };
-                let low = node.key(index)?;
-                let child = DiskBlock(node.child(index)?);
-                Ok((index, false, Some((child, Range { low, high }))))
+                if index < last {
+                    range.high = Some(node.key(index + 1)?);
+                }
+                range.low = node.key(index)?;
+                block = DiskBlock(node.child(index)?);
+                Ok(())
             })?;
-            if let Some(step) = path.steps.get_mut(level) {
-                *step = Some(Step { buf, index });
-            }
-            path.found = found;
-            if let Some(next) = next {
-                (block, range) = next;
+            path.set_index(level, index);
+            if let Some(to) = path.bufs.get_mut(level) {
+                *to = Some(buf);
             }
         }
         Ok(())
     }
 
     /// Moves the path to the next leaf (`forward`) or the one before; `false` if there is none, and
-    /// the path stays. The leaf step is the first record of the leaf, or its last. May sleep.
+    /// the path stays. The index in the leaf is that of the first record, or of the last. May sleep.
+    #[inline(never)]
     pub(super) fn next_leaf(&self, m: &Mount, path: &mut Path, forward: bool) -> Result<bool> {
-        for level in 1..path.depth {
-            let step = path.step(level)?;
-            let index = if forward {
-                let count = view(&step.buf, super::Shape::INTERIOR, |node| Ok(node.count()))?;
-                Some(step.index + 1).filter(|index| *index < count)
+        for level in 1..path.depth() {
+            let next = if forward {
+                path.index(level).checked_add(1)
             } else {
-                step.index.checked_sub(1)
+                path.index(level).checked_sub(1)
             };
-            let Some(index) = index else {
+            let Some(index) = next else {
                 continue;
             };
-            let child = view(&step.buf, super::Shape::INTERIOR, |node| node.child(index))?;
+            let child = view(path.buf(level)?, Shape::INTERIOR, |node| {
+                if index < node.count() {
+                    node.child(index).map(Some)
+                } else {
+                    Ok(None)
+                }
+            })?;
+            let Some(child) = child else {
+                continue;
+            };
             let range = path.child_range(level, index)?;
-            if let Some(Some(step)) = path.steps.get_mut(level) {
-                step.index = index;
-            }
+            path.set_index(level, index);
             let toward = if forward { Toward::First } else { Toward::Last };
             self.down(m, path, level - 1, DiskBlock(child), range, toward)?;
             return Ok(true);

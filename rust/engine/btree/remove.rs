@@ -20,9 +20,8 @@ use super::{
     },
     view,
     Range,
+    Raw,
     Shape,
-    Tree,
-    TreeKind,
     TreeRoot, //
 };
 use crate::engine::{
@@ -44,31 +43,29 @@ const LOW: usize = CAPACITY / 2;
 /// A merged node is not fuller than this.
 const MERGED: usize = CAPACITY - CAPACITY / 8;
 
-impl<K: TreeKind> Tree<K> {
-    /// Removes the record of `key`; `false`, and nothing has changed, if there is none.
-    ///
-    /// Needs [`REMOVE_BUFS`](super::REMOVE_BUFS) buffers and [`REMOVE_FREES`](super::REMOVE_FREES)
-    /// frees of the reservation, no blocks. Owner's lock held exclusively until commit. May sleep.
-    pub fn remove(
+impl Raw {
+    /// See [`Tree::remove`](super::Tree::remove).
+    #[inline(never)]
+    pub(super) fn remove(
         &self,
         m: &Mount,
         txn: &mut Txn<'_>,
         root: &mut TreeRoot,
         key: u64,
     ) -> Result<bool> {
-        let Some(path) = self.descend(m, root, Toward::Key(key))? else {
+        let mut path = Path::new();
+        if !self.descend(m, root, Toward::Key(key), &mut path)? {
+            return Ok(false);
+        }
+        let Ok(index) = path.found() else {
             return Ok(false);
         };
-        match path.found() {
-            Ok(index) => {
-                self.remove_at(m, txn, root, &path, index)?;
-                Ok(true)
-            }
-            Err(_) => Ok(false),
-        }
+        self.remove_at(m, txn, root, &path, index)?;
+        Ok(true)
     }
 
     /// Removes record `index` of the path's leaf. The path is used up.
+    #[inline(never)]
     pub(super) fn remove_at(
         &self,
         m: &Mount,
@@ -80,35 +77,20 @@ impl<K: TreeKind> Tree<K> {
         let depth = path.depth();
         let mut index = index;
         for level in 0..depth {
-            let buf = &path.step(level)?.buf;
+            let buf = path.buf(level)?;
             let is_root = level + 1 == depth;
 
-            if view(buf, Self::shape(level), |node| Ok(node.count()))? <= 1 {
+            if view(buf, self.shape(level), |node| Ok(node.count()))? <= 1 {
                 Self::free(txn, root, buf)?;
                 if is_root {
                     root.block = DiskBlock(0);
                     root.depth = 0;
                 } else {
-                    index = path.step(level + 1)?.index;
+                    index = path.index(level + 1);
                 }
                 continue;
             }
-
-            txn.modify(buf, |page| {
-                if level == 0 {
-                    return edit::remove(page, K::SHAPE, index);
-                }
-                // The range of a node does not shrink: what its first child covered, the next one
-                // does.
-                let low = View::new(page.bytes(), Shape::INTERIOR)?.key(0)?;
-                edit::remove(page, Shape::INTERIOR, index)?;
-                if index == 0 {
-                    edit::set_branch_key(page, 0, low)?;
-                }
-                Ok(())
-            })
-            .map_err(|bad| corrupt(buf.block(), bad))?;
-
+            self.take(txn, buf, level, index)?;
             if is_root {
                 return self.collapse(m, txn, root);
             }
@@ -120,8 +102,27 @@ impl<K: TreeKind> Tree<K> {
         Ok(())
     }
 
+    /// Takes record `index` out of a node that has others.
+    #[inline(never)]
+    fn take(&self, txn: &mut Txn<'_>, buf: &BufRef, level: usize, index: usize) -> Result<()> {
+        txn.modify(buf, |page| {
+            if level == 0 {
+                return edit::remove(page, self.leaf, index);
+            }
+            // The range of a node does not shrink: what its first child covered, the next one does.
+            let low = View::new(page.bytes(), Shape::INTERIOR)?.key(0)?;
+            edit::remove(page, Shape::INTERIOR, index)?;
+            if index == 0 {
+                edit::set_branch_key(page, 0, low)?;
+            }
+            Ok(())
+        })
+        .map_err(|bad| corrupt(buf.block(), bad))
+    }
+
     /// Merges the node at `level` with a neighbour if that is worthwhile, and returns which entry
     /// of the node above has lost its child.
+    #[inline(never)]
     fn merge(
         &self,
         m: &Mount,
@@ -130,45 +131,71 @@ impl<K: TreeKind> Tree<K> {
         path: &Path,
         level: usize,
     ) -> Result<Option<usize>> {
-        let shape = Self::shape(level);
-        let buf = &path.step(level)?.buf;
-        let used = view(buf, shape, |node| node.used())?;
+        let buf = path.buf(level)?;
+        let used = view(buf, self.shape(level), |node| node.used())?;
         if used >= LOW {
             return Ok(None);
         }
-
-        let parent = path.step(level + 1)?;
-        let entries = view(&parent.buf, Shape::INTERIOR, |node| Ok(node.count()))?;
-        let left = parent.index.checked_sub(1);
-        let right = Some(parent.index + 1).filter(|index| *index < entries);
-        for index in [left, right].into_iter().flatten() {
-            let block = view(&parent.buf, Shape::INTERIOR, |node| node.child(index))?;
-            let range = path.child_range(level + 1, index)?;
-            // The tree is as good without the merge, so a neighbour that cannot be read does not
-            // fail the removal. The error has been logged.
-            let neighbour = self.read(m, DiskBlock(block), level, range, |node| node.used());
-            let Ok((other, others)) = neighbour else {
+        let own = path.index(level + 1);
+        let left = own.checked_sub(1);
+        for index in [left, Some(own + 1)].into_iter().flatten() {
+            let Some(other) = self.neighbour(m, path, level, index, used)? else {
                 continue;
             };
-            if used + others > MERGED {
-                continue;
-            }
-            let (into, from, gone) = if index < parent.index {
-                (&other, buf, parent.index)
+            let (into, from, gone) = if index < own {
+                (&other, buf, own)
             } else {
                 (buf, &other, index)
             };
-            txn.modify2(into, from, |into, from| {
-                edit::append(into, shape, &View::new(from.bytes(), shape)?, 0)
-            })?
-            .map_err(|bad| corrupt(from.block(), bad))?;
+            self.join(txn, into, from, level)?;
             Self::free(txn, root, from)?;
             return Ok(Some(gone));
         }
         Ok(None)
     }
 
+    /// The node at entry `index` above `level`, if there is one and it can take `used` bytes more.
+    #[inline(never)]
+    fn neighbour(
+        &self,
+        m: &Mount,
+        path: &Path,
+        level: usize,
+        index: usize,
+        used: usize,
+    ) -> Result<Option<BufRef>> {
+        let block = view(path.buf(level + 1)?, Shape::INTERIOR, |node| {
+            if index < node.count() {
+                node.child(index).map(Some)
+            } else {
+                Ok(None)
+            }
+        })?;
+        let Some(block) = block else {
+            return Ok(None);
+        };
+        let range = path.child_range(level + 1, index)?;
+        // The tree is as good without the merge, so a neighbour that cannot be read does not fail
+        // the removal. The error has been logged.
+        let read = self.read(m, DiskBlock(block), level, range, |node| node.used());
+        Ok(match read {
+            Ok((other, others)) if used + others <= MERGED => Some(other),
+            _ => None,
+        })
+    }
+
+    /// Appends the records of `from` to those of `into`.
+    #[inline(never)]
+    fn join(&self, txn: &mut Txn<'_>, into: &BufRef, from: &BufRef, level: usize) -> Result<()> {
+        let shape = self.shape(level);
+        txn.modify2(into, from, |into, from| {
+            edit::append(into, shape, &View::new(from.bytes(), shape)?, 0)
+        })?
+        .map_err(|bad| corrupt(from.block(), bad))
+    }
+
     /// Takes roots with a single child away.
+    #[inline(never)]
     fn collapse(&self, m: &Mount, txn: &mut Txn<'_>, root: &mut TreeRoot) -> Result<()> {
         while root.depth > 1 {
             let level = usize::from(root.depth) - 1;
@@ -180,10 +207,7 @@ impl<K: TreeKind> Tree<K> {
                     Ok(None)
                 }
             });
-            let Ok((buf, only)) = only else {
-                break;
-            };
-            let Some(child) = only else {
+            let Ok((buf, Some(child))) = only else {
                 break;
             };
             Self::free(txn, root, &buf)?;
@@ -194,6 +218,7 @@ impl<K: TreeKind> Tree<K> {
     }
 
     /// Frees the block of a node.
+    #[inline(never)]
     pub(super) fn free(txn: &mut Txn<'_>, root: &mut TreeRoot, buf: &BufRef) -> Result<()> {
         txn.free(BlockRange::new(buf.block(), 1), FreeKind::Meta)?;
         root.blocks = root.blocks.saturating_sub(1);

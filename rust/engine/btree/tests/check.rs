@@ -294,10 +294,11 @@ impl<K: TestKind> TestTree<K> {
         assert!(seen.insert(block.0), "block {block} twice");
         let (buf, ()) = self
             .tree
+            .raw
             .read(&self.fx.m, block, level, range, |_| Ok(()))
             .unwrap();
         let copy = *buf.data();
-        let node = View::new(&copy, Tree::<K>::shape(level)).unwrap();
+        let node = View::new(&copy, self.tree.raw.shape(level)).unwrap();
         node.verify().unwrap();
         if level == 0 {
             census.leaves += 1;
