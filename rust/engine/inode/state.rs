@@ -7,8 +7,9 @@
 //! bit  32 DEAD        out of the cache for good; its setter removes it there
 //! bit  33 FREE        the number is free on disk; only an allocation of it may use the object
 //! bit  34 DIRTY       has changes that are not in its slot; keeps the object alive
-//! bit  35 INACTIVE    nobody can open it any more, inodegc has it
+//! bit  35 INACTIVE    inodegc is its only user and frees it: nobody gets a reference any more
 //! bit  36 REFERENCED  used since the shrinker last looked
+//! bit  37 QUEUED      on the list of inodegc
 //! ```
 //!
 //! The same idea as the metadata buffer's word (seed 002): users and the decision to go away are
@@ -25,13 +26,14 @@ const FREE: u64 = 1 << 33;
 const DIRTY: u64 = 1 << 34;
 const INACTIVE: u64 = 1 << 35;
 const REFERENCED: u64 = 1 << 36;
+const QUEUED: u64 = 1 << 37;
 
 /// Why [`StateWord::get`] gave no reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Gone {
     /// The object left the cache: look again.
     Dead,
-    /// The number is free, or its last user has gone and it will be.
+    /// The number is free, or is being freed.
     Unlinked,
 }
 
@@ -99,11 +101,6 @@ impl StateWord {
         });
     }
 
-    /// Users now. For statistics and assertions only: it may have changed already.
-    pub(crate) fn users(&self) -> u32 {
-        (self.0.load(Ordering::Acquire) & USERS) as u32
-    }
-
     /// The object has changes that are not in its slot. Returns whether that is new, in which case
     /// the caller puts it on the dirty list.
     pub(crate) fn set_dirty(&self) -> bool {
@@ -120,12 +117,24 @@ impl StateWord {
         self.0.load(Ordering::Acquire) & DIRTY != 0
     }
 
-    /// The last user has gone: lookups fail from now on. Returns whether this call did it.
-    pub(crate) fn set_inactive(&self) -> bool {
-        self.update(|w| Some(w | INACTIVE)).0 & INACTIVE == 0
+    /// The inode goes on the list of inodegc. Returns whether it was not there.
+    pub(crate) fn set_queued(&self) -> bool {
+        self.update(|w| Some(w | QUEUED)).0 & QUEUED == 0
     }
 
-    /// Takes [`Self::set_inactive`] back: there is nothing to inactivate.
+    /// The inode was taken off the list of inodegc.
+    pub(crate) fn clear_queued(&self) {
+        self.update(|w| Some(w & !QUEUED));
+    }
+
+    /// If the caller is the only user it stays that: lookups fail from now on. Whether this is so
+    /// and the mark are one step, so that nobody can give the inode a name in between.
+    pub(crate) fn retire(&self) -> bool {
+        self.update(|w| (w & (USERS | DEAD) == 1).then_some(w | INACTIVE))
+            .1
+    }
+
+    /// Takes [`Self::retire`] back.
     pub(crate) fn clear_inactive(&self) {
         self.update(|w| Some(w & !INACTIVE));
     }

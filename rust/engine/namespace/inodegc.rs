@@ -105,7 +105,7 @@ pub fn inactivate_later(m: &Arc<Mount>, inode: InodeRef) {
     let Ok(group) = m.inodes.group(inode.ino.ag()) else {
         return;
     };
-    if inode.state.set_inactive() {
+    if inode.state.set_queued() {
         let ag = group.ag.0 as usize;
         group.doomed.add(inode);
         if let Some(items) = m.inodes.workers.get() {
@@ -137,9 +137,16 @@ pub fn inodegc_flush(m: &Arc<Mount>) -> Result {
 /// Inactivates all inodes on the list of a group.
 fn drain(m: &Arc<Mount>, group: &Group) {
     for inode in group.doomed.take() {
-        if inode.state.users() > 1 {
+        inode.state.clear_queued();
+        if inode.links() != 0 {
+            // It has a name again.
+            continue;
+        }
+        if !inode.state.retire() {
             // A lookup by handle is about to see that it comes too late, or an I/O ends.
-            group.doomed.add(inode);
+            if inode.state.set_queued() {
+                group.doomed.add(inode);
+            }
             continue;
         }
         if let Err(e) = inactivate(m, &inode) {
@@ -150,6 +157,11 @@ fn drain(m: &Arc<Mount>, group: &Group) {
 
 /// Frees what the inode has and then its number.
 fn inactivate(m: &Arc<Mount>, inode: &InodeRef) -> Result {
+    // The last user but this one may have been link(2).
+    if inode.links() != 0 {
+        inode.state.clear_inactive();
+        return Ok(());
+    }
     match inode.ftype() {
         Some(FileType::Regular) => file::free_all(m, inode)?,
         Some(FileType::Directory) => free_tree(m, inode)?,
@@ -158,11 +170,6 @@ fn inactivate(m: &Arc<Mount>, inode: &InodeRef) -> Result {
 
     let mut txn = m.begin(res::INACTIVATE)?;
     let mut inner = inode.ilock.write();
-    if inner.core.nlink != 0 {
-        // It has a name again.
-        inode.state.clear_inactive();
-        return Ok(());
-    }
     let mut delta = MapDelta::new(m);
     delta.add(inode.ino, MapOp::Free)?;
     txn.join_inode(inode)?;

@@ -34,8 +34,9 @@ pub fn recover_orphans(m: &Arc<Mount>) -> Result {
         for ino in &found {
             let inode = inode::iget(m, *ino)?;
             if inode.links() == 0 {
-                inode.state.set_inactive();
-                group.doomed.add(inode);
+                if inode.state.set_queued() {
+                    group.doomed.add(inode);
+                }
                 freed = freed.saturating_add(1);
             } else {
                 finish_truncate(m, &inode)?;
