@@ -11,10 +11,15 @@ pub mod btree;
 pub mod buf;
 pub mod dir;
 pub mod error;
+pub mod extents;
 pub mod faults;
+pub mod file;
 pub mod fork;
+pub mod ialloc;
+pub mod inode;
 pub mod locks;
 pub mod mount;
+pub mod namespace;
 pub mod sort;
 pub mod stats;
 #[cfg(test)]

@@ -1,1 +1,10 @@
+// SPDX-License-Identifier: GPL-2.0
 
+//! Buffer word and buffer cache.
+
+#[cfg(feature = "loom")]
+mod ordering;
+#[cfg(feature = "shuttle")]
+mod schedules;
+#[cfg(not(any(feature = "shuttle", feature = "loom")))]
+mod word;
