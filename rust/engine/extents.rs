@@ -135,9 +135,7 @@ impl<'a> Extents<'a> {
         if let Some(piece) = self.inner.index.lookup(block) {
             return Ok(piece);
         }
-        self.inner
-            .index
-            .try_reserve(2 * LOAD + 1 + CHANGE_NODES)?;
+        self.inner.index.try_reserve(2 * LOAD + 1 + CHANGE_NODES)?;
         self.load(block)
     }
 
@@ -146,9 +144,7 @@ impl<'a> Extents<'a> {
         if let Some(piece) = self.inner.index.lookup(block) {
             return Ok(piece);
         }
-        self.inner
-            .index
-            .must_reserve(2 * LOAD + 1 + CHANGE_NODES);
+        self.inner.index.must_reserve(2 * LOAD + 1 + CHANGE_NODES);
         self.load(block)
     }
 
@@ -205,9 +201,7 @@ impl<'a> Extents<'a> {
         if known < end {
             index.fill(known..end, Cached::Hole)?;
         }
-        index
-            .lookup(block)
-            .ok_or_else(|| Error::new(Errno::UCLEAN))
+        index.lookup(block).ok_or_else(|| Error::new(Errno::UCLEAN))
     }
 
     /// Checks and claims: what the start of `range` is, and if it is a hole, the right to fill it
@@ -261,9 +255,9 @@ impl<'a> Extents<'a> {
                 break;
             };
             match piece.view.skip(piece.len) {
-                View::Written { at }
-                | View::Unwritten { at, .. }
-                | View::InFlight { at, .. } => return at,
+                View::Written { at } | View::Unwritten { at, .. } | View::InFlight { at, .. } => {
+                    return at
+                }
                 View::Hole | View::Delayed => at = piece.file,
             }
         }
@@ -413,9 +407,7 @@ impl<'a> Extents<'a> {
             self.inner.index.remove(part.file..part.end(), |_, _| {})?;
             removed = removed.saturating_add(part.len);
             // A Delayed extent is a hole on disk.
-            self.inner
-                .index
-                .fill(part.file..part.end(), Cached::Hole)?;
+            self.inner.index.fill(part.file..part.end(), Cached::Hole)?;
             self.stale = true;
         }
         self.trim_meta();
@@ -448,14 +440,6 @@ impl<'a> Extents<'a> {
     /// What the index knows about `block`.
     pub(crate) fn known(&self, block: FileBlock) -> Option<Piece> {
         self.inner.index.lookup(block)
-    }
-
-    /// Whether I/O of the ordered extent of a piece in flight has failed.
-    pub(crate) fn io_failed(&self, piece: &Piece) -> bool {
-        self.inner
-            .index
-            .io_of(piece.file)
-            .is_some_and(|io| io.has_failed())
     }
 
     /// Takes up to `n` metadata blocks out of the file's reservation, for a completion.

@@ -53,9 +53,7 @@ pub use self::{
     state::{delayed_blocks, evict, FileState},
     truncate::{free_all, free_beyond_size, truncate, truncate_plan, TruncatePlan},
     write::{mkwrite_begin, punch_delayed, write_begin, write_end},
-    writeback::{
-        writeback_discard, writeback_range, writeback_submit, writeback_undo, WbCtx,
-    },
+    writeback::{writeback_discard, writeback_range, writeback_submit, writeback_undo, WbCtx},
 };
 
 use crate::format::{

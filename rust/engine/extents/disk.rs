@@ -35,14 +35,14 @@ pub use self::truncate::{step_res, truncate_step, Freed, Step, STEP_RECORDS};
 
 use crate::{
     engine::{
-        btree::{self, Extents as Records, Tree},
+        btree::{self, Extents as Records, Progress, Tree},
         error::{Error, Result},
         fork::{Fork, ForkFormat},
         mount::Mount,
         txn::{FreeKind, Txn, TxnRes},
     },
     format::{
-        extent::Extent,
+        extent::{Extent, ExtentRecord, EXTENT_SIZE},
         header::Owner,
         limits::{MAX_EXTENT_LEN, MAX_FILE_BLOCKS},
         units::{BlockRange, DiskBlock, FileBlock},
@@ -57,7 +57,7 @@ pub const CHANGE_BLOCKS: u32 = 2 * btree::INSERT_BLOCKS;
 /// Buffers that one of these changes at most.
 pub const CHANGE_BUFS: u32 = 3 * btree::INSERT_BUFS;
 /// Tree blocks that one of these frees at most.
-pub const CHANGE_FREES: u32 = 2 * btree::REMOVE_FREES;
+pub const CHANGE_FREES: u32 = 2 * btree::REMOVE_FREES + SMALL_NODES as u32;
 
 /// Whose extent map it is.
 #[derive(Clone, Copy, Debug)]
@@ -114,7 +114,13 @@ fn tree(ctx: &ExtentCtx) -> Tree<Records> {
 #[track_caller]
 fn contradiction(ctx: &ExtentCtx, file: FileBlock, what: &str) -> Error {
     let e = Error::new(Errno::UCLEAN);
-    crate::sys::pr_err!("extent map of {:#x}, block {}: {} ({})\n", ctx.owner.0, file, what, e);
+    crate::sys::pr_err!(
+        "extent map of {:#x}, block {}: {} ({})\n",
+        ctx.owner.0,
+        file,
+        what,
+        e
+    );
     e
 }
 
@@ -280,7 +286,7 @@ fn to_tree(txn: &mut Txn<'_>, ctx: &ExtentCtx, fork: &mut Fork) -> Result {
         txn,
         &mut root,
         ctx.near,
-        fork.inline.chunks_exact(crate::format::extent::EXTENT_SIZE),
+        fork.inline.chunks_exact(EXTENT_SIZE),
     )?;
     fork.root = root;
     fork.inline.clear();
@@ -296,41 +302,79 @@ fn to_inline(m: &Mount, txn: &mut Txn<'_>, ctx: &ExtentCtx, fork: &mut Fork) -> 
         fork.format = ForkFormat::InlineExtents;
         return Ok(());
     }
-    if fork.root.depth != 1 {
+    // A hidden file does not count its blocks, so there only a single leaf is known to be small.
+    let hidden = usize::from(fork.limit) < slots::MOST * EXTENT_SIZE;
+    if fork.root.depth > SMALL_DEPTH || (hidden && fork.root.depth > 1) {
         return Ok(());
     }
+    let mut small = Small::default();
     let most = slots::limit(fork) / 2;
-    let mut records = [Extent {
-        file: FileBlock(0),
-        disk: DiskBlock(0),
-        len: 0,
-        unwritten: false,
-    }; slots::MOST];
-    let mut n = 0;
-    let more = tree(ctx).scan(m, &fork.root, 0, |record| {
-        match records.get_mut(n).filter(|_| n < most) {
-            Some(to) => {
-                *to = record;
-                n += 1;
-                ControlFlow::Continue(())
-            }
-            None => ControlFlow::Break(()),
-        }
-    })?;
+    let more = tree(ctx).scan(m, &fork.root, 0, |record| small.push(record, most))?;
     if more.is_some() {
         return Ok(());
     }
-    let block = fork.root.block;
-    txn.free(BlockRange::new(block, 1), FreeKind::Meta)?;
-    fork.root.blocks = fork.root.blocks.saturating_sub(1);
-    fork.root.block = DiskBlock(0);
-    fork.root.depth = 0;
+    let nodes = fork.root.blocks.saturating_sub(small.blocks());
+    if !hidden && nodes > SMALL_NODES {
+        return Ok(());
+    }
+    let mut root = fork.root;
+    // So few nodes are one step.
+    let progress = tree(ctx).destroy_step(m, txn, &mut root, SMALL_NODES as u32, |_| true)?;
+    fork.root = root;
+    if progress != Progress::Done {
+        return Err(contradiction(
+            ctx,
+            FileBlock(0),
+            "more tree blocks than counted",
+        ));
+    }
     fork.format = ForkFormat::InlineExtents;
     fork.inline.clear();
-    for extent in records.iter().take(n) {
-        slots::push(fork, extent)?;
+    for extent in small.iter() {
+        slots::push(fork, &extent)?;
     }
     Ok(())
+}
+
+/// Levels and nodes of a tree that may go back inline: what is left of a large one after a
+/// truncation is often a chain of single nodes.
+const SMALL_DEPTH: u8 = 4;
+const SMALL_NODES: u64 = btree::MAX_DEPTH as u64;
+
+/// The records of a tree that goes back inline.
+struct Small {
+    records: [ExtentRecord; slots::MOST / 2],
+    len: usize,
+}
+
+impl Default for Small {
+    fn default() -> Self {
+        Self {
+            records: [ExtentRecord::default(); slots::MOST / 2],
+            len: 0,
+        }
+    }
+}
+
+impl Small {
+    /// Adds a record; breaks if there are more than `most`.
+    fn push(&mut self, extent: Extent, most: usize) -> ControlFlow<()> {
+        let to = self.records.get_mut(self.len).filter(|_| self.len < most);
+        let (Some(to), Some(record)) = (to, extent.pack()) else {
+            return ControlFlow::Break(());
+        };
+        *to = record;
+        self.len += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn iter(&self) -> impl Iterator<Item = Extent> + '_ {
+        self.records.iter().take(self.len).map(ExtentRecord::unpack)
+    }
+
+    fn blocks(&self) -> u64 {
+        self.iter().map(|e| u64::from(e.len)).sum()
+    }
 }
 
 /// Adds an extent where the file has a hole. It is merged with the extents before and behind it if
@@ -348,9 +392,7 @@ pub fn insert(
     check(m, ctx, &extent)?;
     let left = last_le(m, ctx, fork, extent.file)?;
     let right = first_ge(m, ctx, fork, extent.file)?;
-    if left.is_some_and(|l| l.end() > extent.file)
-        || right.is_some_and(|r| r.file < extent.end())
-    {
+    if left.is_some_and(|l| l.end() > extent.file) || right.is_some_and(|r| r.file < extent.end()) {
         return Err(contradiction(ctx, extent.file, "blocks where a hole was"));
     }
     insert_between(m, txn, ctx, fork, left, extent, right)?;

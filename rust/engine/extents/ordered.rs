@@ -14,11 +14,7 @@
 use crate::{
     engine::{alloc::Claim, locks::OrderedBlocks},
     format::units::{BlockRange, DiskBlock, FileBlock},
-    sys::{
-        self,
-        atomic::{AtomicBool, Ordering},
-        must_arc, Arc, Mutex,
-    },
+    sys::{self, must_arc, Arc, Mutex},
 };
 
 /// Who waits for the I/O.
@@ -33,7 +29,6 @@ pub enum OrderedKind {
 /// An ordered extent. See the module's text.
 pub struct OrderedExtent {
     kind: OrderedKind,
-    failed: AtomicBool,
     blocks: Mutex<sys::Vec<Claim>, OrderedBlocks>,
 }
 
@@ -42,7 +37,6 @@ impl OrderedExtent {
     pub(super) fn new(kind: OrderedKind) -> Arc<Self> {
         must_arc(Self {
             kind,
-            failed: AtomicBool::new(false),
             blocks: Mutex::new(sys::Vec::new()),
         })
     }
@@ -50,17 +44,6 @@ impl OrderedExtent {
     /// Whether it is writeback of the page cache.
     pub fn is_buffered(&self) -> bool {
         self.kind == OrderedKind::Buffered
-    }
-
-    /// Remembers that I/O failed: what is not recorded yet never becomes written through this
-    /// ordered extent. The errno goes to the caller through errseq only (rules M17).
-    pub(super) fn set_failed(&self) {
-        self.failed.store(true, Ordering::Release);
-    }
-
-    /// Whether I/O failed.
-    pub fn has_failed(&self) -> bool {
-        self.failed.load(Ordering::Acquire)
     }
 
     /// Gives it the blocks that the next part of the range is written to. May sleep.
@@ -80,7 +63,9 @@ impl OrderedExtent {
     /// has none. The rest of a claim that is larger stays. May sleep.
     pub(super) fn take_blocks(&self, range: BlockRange) -> Option<Claim> {
         let mut blocks = self.blocks.lock();
-        let at = blocks.iter().position(|c| c.range().contains(range.start))?;
+        let at = blocks
+            .iter()
+            .position(|c| c.range().contains(range.start))?;
         let mut claim = blocks.remove(at)?;
         let before = range.start.distance(claim.range().start)?;
         if before > 0 {

@@ -121,7 +121,11 @@ pub(super) fn is_dirty(inode: &Inode, end: u64) -> bool {
 /// may sleep for I/O. EIO, EBADMSG, EUCLEAN, ENOMEM; EFBIG beyond the largest file.
 pub fn bmap_read(m: &Arc<Mount>, inode: &Inode, pos: u64, len: u64) -> Result<Bmap> {
     let (piece, seq) = piece_at(m, inode, pos)?;
-    Ok(Bmap::of(&piece, seq, is_dirty(inode, pos.saturating_add(len))))
+    Ok(Bmap::of(
+        &piece,
+        seq,
+        is_dirty(inode, pos.saturating_add(len)),
+    ))
 }
 
 /// Mapping for SEEK_HOLE, SEEK_DATA and FIEMAP (`IOMAP_REPORT`). As [`bmap_read`]: whether there is

@@ -30,7 +30,7 @@ use crate::{
         extent::{Extent, EXTENT_SIZE},
         units::{DiskBlock, FileBlock},
     },
-    sys::{pr_err, Arc, Errno, NofsScope},
+    sys::{pr_err, relax, Arc, Errno, NofsScope},
 };
 use core::ops::Range;
 
@@ -67,6 +67,9 @@ pub fn ioend_complete(
     while at < range.end {
         match step(m, inode, at..range.end, &done) {
             Ok(next) => at = next,
+            // Reading metadata outside of a transaction can fail for memory, and nothing has
+            // changed then; there will be memory (rules M18).
+            Err(e) if e.is(Errno::NOMEM) => relax(),
             Err(e) => {
                 pr_err!(
                     "inode {}: write at block {} not recorded: {}\n",
@@ -125,7 +128,12 @@ fn reservation(fork: &Fork) -> TxnRes {
 
 /// Completes the first part of `range` in one transaction, or without one if nothing on disk
 /// changes. Returns where the rest begins.
-fn step(m: &Arc<Mount>, inode: &InodeRef, range: Range<FileBlock>, done: &Done) -> Result<FileBlock> {
+fn step(
+    m: &Arc<Mount>,
+    inode: &InodeRef,
+    range: Range<FileBlock>,
+    done: &Done,
+) -> Result<FileBlock> {
     let Some(mut plan) = make_plan(m, inode, range.clone(), done)? else {
         return Ok(range.end);
     };
@@ -255,7 +263,7 @@ fn record(
                 .take_blocks(piece)
                 .ok_or_else(|| Error::new(Errno::UCLEAN))?;
             let len = claim.len();
-            let unwritten = done.failed || extents.io_failed(piece);
+            let unwritten = done.failed;
             let extent = Extent {
                 file: piece.file,
                 disk: at,

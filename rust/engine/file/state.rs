@@ -133,4 +133,3 @@ pub fn evict(_m: &Arc<Mount>, inode: &Inode) {
         inode.file.set_i_size(size);
     }
 }
-

@@ -152,7 +152,10 @@ pub fn punch_delayed(
     clean: &CleanRange<'_>,
 ) {
     if lock.ino() != inode.ino.0 || clean.ino() != inode.ino.0 || clean.start() >= clean.end() {
-        pr_err!("inode {}: short write undone with a lock of another\n", inode.ino);
+        pr_err!(
+            "inode {}: short write undone with a lock of another\n",
+            inode.ino
+        );
         return;
     }
     let range = blocks(clean.start(), clean.end().saturating_sub(clean.start()));
@@ -180,5 +183,9 @@ pub fn mkwrite_begin(
         return Err(Error::new(Errno::INVAL));
     }
     let (piece, seq, _) = map_for_write(m, inode, blocks(pos, len.max(1)), false)?;
-    Ok(Bmap::of(&piece, seq, is_dirty(inode, pos.saturating_add(len))))
+    Ok(Bmap::of(
+        &piece,
+        seq,
+        is_dirty(inode, pos.saturating_add(len)),
+    ))
 }

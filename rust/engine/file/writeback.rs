@@ -15,11 +15,7 @@ use crate::{
         mount::Mount,
     },
     format::units::FileBlock,
-    sys::{
-        pr_err,
-        witness::LockedFolio,
-        Arc, Errno, NofsScope,
-    },
+    sys::{pr_err, relax, witness::LockedFolio, Arc, Errno, NofsScope},
 };
 use core::ops::Range;
 
@@ -76,26 +72,32 @@ pub fn writeback_range(
             }
         }
     }
-    for _ in 0..TRIES {
+    let mut tries = 0;
+    while tries < TRIES {
         match convert(m, inode, wb, range.clone()) {
+            // Reading metadata can fail for memory; there will be memory (rules M18).
+            Err(e) if e.is(Errno::NOMEM) => {
+                relax();
+                continue;
+            }
             // All that is promised but not in use is busy: a checkpoint makes it usable. It needs
             // no folio and no data I/O.
             Err(e) if e.is(Errno::AGAIN) => m.checkpoint()?,
             other => return other,
         }
+        tries += 1;
     }
     let e = Error::new(Errno::NOSPC);
-    pr_err!("inode {}: reserved blocks are not to be had: {}\n", inode.ino, e);
+    pr_err!(
+        "inode {}: reserved blocks are not to be had: {}\n",
+        inode.ino,
+        e
+    );
     m.note_error(&e, inode.ino.0, 0);
     Err(e)
 }
 
-fn convert(
-    m: &Arc<Mount>,
-    inode: &Inode,
-    wb: &mut WbCtx,
-    range: Range<FileBlock>,
-) -> Result<Bmap> {
+fn convert(m: &Arc<Mount>, inode: &Inode, wb: &mut WbCtx, range: Range<FileBlock>) -> Result<Bmap> {
     let stock = inode.file.must_stock();
     let mut inner = inode.ilock.write();
     let mut extents = Extents::new(m, inode, &mut inner, stock);

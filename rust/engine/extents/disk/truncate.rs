@@ -69,8 +69,8 @@ pub struct Step {
 /// What a transaction needs for one [`truncate_step`]. From the hidden pool: freeing must work on a
 /// full file system.
 pub const fn step_res() -> TxnRes {
-    TxnRes::new(0, REMOVE_BUFS + STEP_NODES + 2)
-        .frees(STEP_RECORDS as u32 + STEP_NODES + REMOVE_FREES + 2)
+    TxnRes::new(0, REMOVE_BUFS + 2 * STEP_NODES + 2)
+        .frees(STEP_RECORDS as u32 + 2 * STEP_NODES + REMOVE_FREES + 2)
         .from_pool()
 }
 
@@ -132,7 +132,8 @@ pub fn truncate_step(
     if let Some(extent) = bad {
         return Err(contradiction(ctx, extent.file, "bad extent"));
     }
-    let mut done = done || (straddler.is_none() && !freed.is_full() && last_is_before(m, ctx, fork, from)?);
+    let mut done =
+        done || (straddler.is_none() && !freed.is_full() && last_is_before(m, ctx, fork, from)?);
     if let Some(extent) = straddler {
         if freed.is_full() {
             done = false;
@@ -157,6 +158,11 @@ pub fn truncate_step(
 
 /// Whether no extent reaches behind `from`.
 fn last_is_before(m: &Mount, ctx: &ExtentCtx, fork: &Fork, from: FileBlock) -> Result<bool> {
-    let last = super::last_le(m, ctx, fork, FileBlock(crate::format::limits::MAX_FILE_BLOCKS))?;
+    let last = super::last_le(
+        m,
+        ctx,
+        fork,
+        FileBlock(crate::format::limits::MAX_FILE_BLOCKS),
+    )?;
     Ok(last.is_none_or(|e| e.end() <= from))
 }

@@ -241,3 +241,9 @@ impl<T> Arena<T> {
         *self = Self::new();
     }
 }
+
+/// Bytes of a slot.
+#[cfg(test)]
+pub(super) const fn slot_size<T>() -> usize {
+    core::mem::size_of::<Slot<T>>()
+}

@@ -150,7 +150,9 @@ impl ExtentIndex {
     /// Puts an entry in a place where none is. One node. What it owns is dropped if there is one.
     fn put(&mut self, range: Range<FileBlock>, mapping: Mapping) -> Result {
         let len = range.end.0.saturating_sub(range.start.0);
-        let free = self.first_from(range.start).is_none_or(|p| p.file >= range.end);
+        let free = self
+            .first_from(range.start)
+            .is_none_or(|p| p.file >= range.end);
         if len == 0 || !free {
             return Err(Error::new(Errno::UCLEAN));
         }
@@ -218,11 +220,7 @@ impl ExtentIndex {
     }
 
     /// Puts something that is in the index only where nothing is known. One node.
-    pub(crate) fn put_owned(
-        &mut self,
-        range: Range<FileBlock>,
-        what: Owned,
-    ) -> Result {
+    pub(crate) fn put_owned(&mut self, range: Range<FileBlock>, what: Owned) -> Result {
         self.put(range.clone(), Mapping::Owned(what))?;
         self.merge(range);
         Ok(())

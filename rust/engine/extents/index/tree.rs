@@ -302,13 +302,6 @@ impl<T> Map<T> {
         self.node_mut(slot.0).map(|n| &mut n.value)
     }
 
-    /// Changes the key of an entry. It must stay between its neighbours'.
-    pub(super) fn set_key(&mut self, slot: Slot, key: u64) {
-        if let Some(n) = self.node_mut(slot.0) {
-            n.key = key;
-        }
-    }
-
     /// Inserts. The value comes back if the key exists or no slot is spare. Never sleeps.
     pub(super) fn insert(&mut self, key: u64, value: T) -> Result<Slot, T> {
         let (mut at, mut parent, mut side) = (self.root, NIL, Side::Left);
@@ -411,4 +404,10 @@ impl<T> Map<T> {
         walk(self, self.root, NIL, 0, u64::MAX - 1, &mut n);
         assert_eq!(n, self.len);
     }
+}
+
+/// Bytes of memory an entry takes, links included.
+#[cfg(test)]
+pub(super) const fn node_size<T>() -> usize {
+    super::arena::slot_size::<Node<T>>()
 }

@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The index against a model that knows each block.
+
+mod oracle;
+mod tree;
