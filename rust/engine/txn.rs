@@ -42,6 +42,7 @@ use crate::sys::{
     RwSemReadGuard,
     TxnSlot, //
 };
+use core::ops::{Deref, DerefMut};
 
 /// What the blocks that are freed were.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +70,12 @@ struct Open<'m> {
 /// An open transaction.
 #[must_use = "a transaction has to be committed"]
 pub struct Txn<'m> {
+    // On the heap: a transaction is handed on by value, and kernel stacks are small.
+    body: sys::Box<Body<'m>>,
+}
+
+/// What is in a transaction.
+pub struct Body<'m> {
     m: &'m Mount,
     open: Option<Open<'m>>,
     res: TxnRes,
@@ -106,7 +113,7 @@ impl Mount {
     pub fn begin_near(&self, res: TxnRes, goal: DiskBlock) -> Result<Txn<'_>> {
         self.check_writable()?;
         self.alloc().promise(u64::from(res.blocks), res.pool)?;
-        self.begin_promised(res, goal)
+        self.begin_promised(res, goal, false)
     }
 
     /// [`Self::begin`], with the blocks taken from `from`, what it lacks from the hidden pool.
@@ -125,14 +132,15 @@ impl Mount {
             self.alloc().unpromise(got);
             return Err(error);
         }
-        self.begin_promised(res, goal)
+        self.begin_promised(res, goal, true)
     }
 
-    /// Opens a transaction for which `res.blocks` blocks have been promised.
-    fn begin_promised(&self, res: TxnRes, goal: DiskBlock) -> Result<Txn<'_>> {
+    /// Opens a transaction for which `res.blocks` blocks have been promised. `must`: it may not
+    /// fail for memory (rules M18).
+    fn begin_promised(&self, res: TxnRes, goal: DiskBlock, must: bool) -> Result<Txn<'_>> {
         // From here on the transaction gives back what it has when it is dropped.
-        let mut txn = Txn::new(self, res);
-        txn.reserve_memory()?;
+        let mut txn = Txn::new(self, res, res.blocks, must)?;
+        txn.reserve_memory(must)?;
         self.fill(&mut txn, goal, true)?;
         txn.open = Some(self.enter()?);
         Ok(txn)
@@ -179,12 +187,15 @@ impl Mount {
 }
 
 impl<'m> Txn<'m> {
-    fn new(m: &'m Mount, res: TxnRes) -> Self {
-        Self {
+    /// A transaction to which `promised` blocks have been promised: the promise is kept or taken
+    /// back by its drop, also if there is no memory for it.
+    #[inline(never)]
+    fn new(m: &'m Mount, res: TxnRes, promised: u32, must: bool) -> Result<Self> {
+        let body = Body {
             m,
             open: None,
             res,
-            promised: res.blocks,
+            promised,
             spare: sys::Vec::new(),
             metas: sys::Vec::new(),
             claims: sys::Vec::new(),
@@ -193,12 +204,27 @@ impl<'m> Txn<'m> {
             inodes: sys::Vec::new(),
             bitmaps: sys::Vec::new(),
             dirty: false,
-        }
+        };
+        let body = if must {
+            sys::must_box(body)
+        } else {
+            sys::try_box(body)?
+        };
+        Ok(Self { body })
     }
 
     /// Memory for what the reservation allows, so that lists do not grow later.
-    fn reserve_memory(&mut self) -> Result {
+    fn reserve_memory(&mut self, must: bool) -> Result {
         let res = self.res;
+        if must {
+            self.metas.must_reserve(res.blocks as usize);
+            self.claims.must_reserve(res.extents as usize);
+            self.frees.must_reserve(res.extents as usize);
+            self.changed.must_reserve(res.bufs as usize);
+            self.inodes.must_reserve(res.inodes as usize);
+            self.bitmaps.must_reserve(res.bitmaps() as usize);
+            return Ok(());
+        }
         self.metas.try_reserve(res.blocks as usize)?;
         self.claims.try_reserve(res.extents as usize)?;
         self.frees.try_reserve(res.extents as usize)?;
@@ -465,7 +491,7 @@ impl<'m> Txn<'m> {
         self.commit_changes()?;
 
         let m = self.m;
-        let mut next = Txn::new(m, res);
+        let mut next = Txn::new(m, res, 0, false)?;
         // The blocks that were not needed are the next link's first ones.
         let carried = self.promised.min(res.blocks);
         next.promised = carried;
@@ -486,14 +512,28 @@ impl<'m> Txn<'m> {
         let more = res.blocks - carried;
         m.alloc().promise(u64::from(more), res.pool)?;
         next.promised = res.blocks;
-        next.reserve_memory()?;
+        next.reserve_memory(false)?;
         m.fill(&mut next, goal, false)?;
         next.open = self.open.take();
         Ok(next)
     }
 }
 
-impl Drop for Txn<'_> {
+impl<'m> Deref for Txn<'m> {
+    type Target = Body<'m>;
+
+    fn deref(&self) -> &Body<'m> {
+        &self.body
+    }
+}
+
+impl<'m> DerefMut for Txn<'m> {
+    fn deref_mut(&mut self) -> &mut Body<'m> {
+        &mut self.body
+    }
+}
+
+impl Drop for Body<'_> {
     fn drop(&mut self) {
         if self.dirty {
             self.m

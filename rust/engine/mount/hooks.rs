@@ -1,19 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Where the inode part takes part in mount, sync and unmount.
+//! Where the inode part takes part in sync and unmount.
 
 use super::*;
 use crate::engine::{ialloc, inode, namespace};
-
-/// A writable mount begins: what the last one left half done is finished, deleted files are freed
-/// in the background from now on if `background`. May sleep; nothing is held.
-pub(super) fn start_inodes(m: &Arc<Mount>, background: bool) -> Result {
-    namespace::recover_orphans(m)?;
-    if background {
-        namespace::start_inodegc(m)?;
-    }
-    Ok(())
-}
 
 /// Files that were deleted give their blocks back. May sleep; nothing is held.
 pub(super) fn drain_inodes(m: &Arc<Mount>) -> Result {
