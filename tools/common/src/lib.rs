@@ -2,6 +2,7 @@
 
 //! What the tools share: opening devices and images, sizes, messages and exit codes.
 
+pub mod bulk;
 pub mod cli;
 pub mod size;
 pub mod target;

@@ -2,7 +2,7 @@
 
 //! The check as a whole: its state and the order of its passes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use latchfs_engine::format::{
     header::reseal, verify_block, Block, BlockKind, BlockRange, Context, Defect, DiskBlock, Extent,
@@ -12,7 +12,7 @@ use latchfs_host::{Device, Errno};
 
 use crate::claims::Claims;
 use crate::path;
-use crate::problem::Problem;
+use crate::problem::{FileId, Problem};
 use crate::progress::Progress;
 use crate::superblock::{self, Fatal};
 use crate::table::Table;
@@ -63,8 +63,6 @@ pub struct Report {
     pub superblock: Superblock,
     /// Totals.
     pub stats: Stats,
-    /// What the check found, for a repair.
-    pub(crate) found: Found,
 }
 
 impl Report {
@@ -72,14 +70,6 @@ impl Report {
     pub fn is_clean(&self) -> bool {
         self.problems.is_empty()
     }
-}
-
-/// The knowledge of the check that repairs need.
-#[derive(Debug)]
-pub(crate) struct Found {
-    pub context: Context,
-    pub claims: Claims,
-    pub table: Table,
 }
 
 /// Too many problems.
@@ -113,6 +103,8 @@ pub(crate) struct Checker<'a> {
     pub claims: Claims,
     /// Blocks that were claimed more than once.
     pub shared: Vec<BlockRange>,
+    /// Who claimed them when somebody else already had.
+    pub late: Vec<(FileId, BlockRange)>,
     /// In the second walk: only report who else claims `shared`.
     pub observing: bool,
     pub table: Table,
@@ -122,6 +114,7 @@ pub(crate) struct Checker<'a> {
     pub progress: Progress,
     problems: Vec<Problem>,
     limit: usize,
+    gave_up: bool,
 }
 
 /// What is known of an allocation group.
@@ -129,6 +122,8 @@ pub(crate) struct Checker<'a> {
 pub(crate) struct Group {
     /// Header, if it could be used.
     pub header: Option<Buf>,
+    /// Blocks of the inode map, by index.
+    pub map_blocks: BTreeMap<u32, DiskBlock>,
     /// Extents of the inode file, sorted.
     pub inode_file: Vec<Extent>,
     /// Whether all of inode file and inode map could be read: counts mean something.
@@ -143,6 +138,11 @@ pub(crate) struct Group {
 ///
 /// `Err` means that there is no file system that could be checked. Reads only.
 pub fn check(dev: &Device, options: &Options) -> Result<Report, Fatal> {
+    Ok(examine(dev, options)?.into_report())
+}
+
+/// Checks, and keeps what was learned.
+pub(crate) fn examine<'a>(dev: &'a Device, options: &Options) -> Result<Checker<'a>, Fatal> {
     let opened = superblock::open(dev)?;
     let geometry = opened.context.geometry;
     let mut checker = Checker {
@@ -152,6 +152,7 @@ pub fn check(dev: &Device, options: &Options) -> Result<Report, Fatal> {
         counted: opened.problem.is_none() && opened.superblock.is_clean(),
         claims: Claims::new(geometry),
         shared: Vec::new(),
+        late: Vec::new(),
         observing: false,
         table: Table::default(),
         groups: Vec::new(),
@@ -159,23 +160,11 @@ pub fn check(dev: &Device, options: &Options) -> Result<Report, Fatal> {
         progress: Progress::new(options.progress),
         problems: opened.problem.into_iter().collect(),
         limit: options.limit.max(1),
+        gave_up: false,
     };
-    let gave_up = checker.run().is_err();
+    checker.gave_up = checker.run().is_err();
     checker.progress.clear();
-    let messages = path::messages(&mut checker);
-    let stats = checker.stats();
-    Ok(Report {
-        problems: checker.problems,
-        messages,
-        gave_up,
-        superblock: checker.sb,
-        stats,
-        found: Found {
-            context: checker.context,
-            claims: checker.claims,
-            table: checker.table,
-        },
-    })
+    Ok(checker)
 }
 
 impl Checker<'_> {
@@ -189,6 +178,24 @@ impl Checker<'_> {
         self.check_dirs()?;
         self.check_links()?;
         self.check_space()
+    }
+
+    /// Ends the check.
+    pub fn into_report(mut self) -> Report {
+        let messages = path::messages(&mut self);
+        let stats = self.stats();
+        Report {
+            problems: self.problems,
+            messages,
+            gave_up: self.gave_up,
+            superblock: self.sb,
+            stats,
+        }
+    }
+
+    /// Whether the check ended before its end.
+    pub fn gave_up(&self) -> bool {
+        self.gave_up
     }
 
     /// Notes a problem.

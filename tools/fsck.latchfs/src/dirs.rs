@@ -74,9 +74,6 @@ impl<'c> Checker<'c> {
         })?;
         let torn = self.table.get(dir).is_some_and(|info| info.is(TORN));
         let stored = slot.size.get();
-        if let Some(info) = self.table.dirs.get_mut(&dir) {
-            info.found = found;
-        }
         if stored != found && !torn {
             self.report(Problem::DirSize {
                 ino: dir,

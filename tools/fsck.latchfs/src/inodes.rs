@@ -113,8 +113,7 @@ impl Checker<'_> {
                 ino,
                 DirInfo {
                     parent: slot.parent.get(),
-                    size: slot.size.get(),
-                    ..DirInfo::default()
+                    subdirs: 0,
                 },
             );
         }

@@ -115,8 +115,8 @@ fn run(args: &Args) -> Result<u8, Failure> {
             });
         }
     };
-    print_problems(&report);
     if access != Access::Write {
+        print_problems(&report);
         summary(args, &report);
         return Ok(if report.is_clean() {
             CLEAN
@@ -125,13 +125,13 @@ fn run(args: &Args) -> Result<u8, Failure> {
         });
     }
 
-    let outcome = repair(&dev, report, &options)
+    let outcome = repair(&dev, &options)
         .map_err(|why| Failure::new(format!("{path}: repair failed: {why}")))?;
     for line in &outcome.done {
         println!("{line}");
     }
     if !outcome.last.is_clean() {
-        println!("Not repaired:");
+        println!("not repaired:");
         print_problems(&outcome.last);
     }
     summary(args, &outcome.last);

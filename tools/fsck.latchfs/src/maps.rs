@@ -43,7 +43,7 @@ impl Checker<'_> {
         self.groups.get(ag.0 as usize)
     }
 
-    fn group_mut(&mut self, ag: AgNumber) -> Option<&mut crate::check::Group> {
+    pub(crate) fn group_mut(&mut self, ag: AgNumber) -> Option<&mut crate::check::Group> {
         self.groups.get_mut(ag.0 as usize)
     }
 
@@ -96,6 +96,9 @@ impl Checker<'_> {
                     self.report(Problem::MapBlockMissing { ag, index })?;
                 }
                 next = index.saturating_add(1);
+                if let Some(group) = self.group_mut(ag) {
+                    group.map_blocks.insert(index, at);
+                }
                 self.check_map_block(ag, index, at)?;
             }
         }
@@ -198,7 +201,7 @@ impl Checker<'_> {
 
     /// Where the inode file has a chunk: its first block, `Some(None)` if not contiguous, [`None`] if
     /// nothing is there.
-    fn chunk_place(&self, ag: AgNumber, chunk: u32) -> Option<Option<DiskBlock>> {
+    pub(crate) fn chunk_place(&self, ag: AgNumber, chunk: u32) -> Option<Option<DiskBlock>> {
         let file = &self.group(ag)?.inode_file;
         let first = FileBlock(u64::from(chunk) * u64::from(CHUNK_BLOCKS));
         let after = file.partition_point(|extent| extent.file <= first);

@@ -63,10 +63,6 @@ pub struct DirInfo {
     pub parent: u64,
     /// Entries that name directories.
     pub subdirs: u32,
-    /// Size in the slot.
-    pub size: u64,
-    /// Bytes of its entries.
-    pub found: u64,
 }
 
 /// All inodes in chunks that exist.

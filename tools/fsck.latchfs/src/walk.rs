@@ -52,6 +52,7 @@ impl<'c> Checker<'c> {
         }
         for range in &taken {
             self.shared.push(*range);
+            self.late.push((file, *range));
             self.report(Problem::BlockShared {
                 file,
                 range: *range,

@@ -16,6 +16,7 @@ use latchfs_engine::format::{
     SymlinkBlock, TreeKind, BLOCK_SIZE,
 };
 use latchfs_host::{Block as Buf, Device};
+use latchfs_tool::bulk::{build, dirent_record, extent_record, Record, Sink};
 use zerocopy::{
     little_endian::{I64, U16, U32, U64},
     IntoBytes,
@@ -23,7 +24,6 @@ use zerocopy::{
 
 use crate::edit::Image;
 use crate::place::Group;
-use crate::tree::{build, dirent_record, extent_record, Record, Sink};
 
 /// What an inode holds.
 #[derive(Clone, Debug)]
@@ -259,7 +259,7 @@ impl Builder {
                 }
             }
             blocks += u64::from(*len);
-            records.push(extent_record(&extent.pack().expect("a legal extent")));
+            records.push(extent_record(&extent).expect("a legal extent"));
         }
         if records.len() * 16 <= LITERAL_SIZE {
             let bytes: Vec<u8> = records.into_iter().flat_map(|(_, bytes)| bytes).collect();
@@ -287,12 +287,12 @@ impl Builder {
         let mut sink = Sink {
             context,
             owner,
-            blocks: &mut || group.blocks(&geometry, ag, 1),
+            blocks: &mut || Some(group.blocks(&geometry, ag, 1).start),
             write: store,
             fanout: self.fanout.max(2),
             leaf_records: self.leaf_records.max(1),
         };
-        let (root, nodes) = build(&mut sink, kind, records);
+        let (root, nodes) = build(&mut sink, kind, records).expect("there is room");
         let format = match kind {
             TreeKind::Extents => ForkFormat::ExtentTree,
             TreeKind::Dirents => ForkFormat::DirTree,
@@ -356,7 +356,7 @@ impl Builder {
                 name,
             };
             *disambiguator += 1;
-            records.push(dirent_record(&entry));
+            records.push(dirent_record(&entry).expect("a legal name"));
         }
         records.sort();
         let bytes: usize = records.iter().map(|(_, bytes)| bytes.len()).sum();
@@ -492,7 +492,7 @@ impl Builder {
                 unwritten: false,
             };
             file += u64::from(run.len);
-            records.push(extent_record(&extent.pack().expect("a legal extent")));
+            records.push(extent_record(&extent).expect("a legal extent"));
         }
         let bytes: Vec<u8> = records
             .iter()

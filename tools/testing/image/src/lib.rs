@@ -13,7 +13,6 @@
 mod builder;
 mod edit;
 mod place;
-mod tree;
 
 pub use builder::{Builder, Content};
 pub use edit::Image;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Builds a tree bottom-up from sorted records.
+//! Builds a tree bottom-up from sorted records: how fsck rebuilds what is damaged, and how tests make
+//! images.
 
 use latchfs_engine::format::{
-    header::reseal, limits::NODE_ENTRIES, Block, BlockRange, Context, Dirent, DiskBlock,
-    ExtentRecord, NodeEntry, Owner, TreeBlock, TreeKind, TreeRoot, BLOCK_SIZE,
+    header::reseal, limits::{MAX_TREE_DEPTH, NODE_ENTRIES}, Block, Context, Dirent, DiskBlock, Extent, NodeEntry, Owner, TreeBlock, TreeKind, TreeRoot, BLOCK_SIZE,
 };
 use zerocopy::{
     little_endian::{U16, U64},
@@ -12,13 +12,17 @@ use zerocopy::{
 };
 
 /// A record: key and bytes.
-pub(crate) type Record = (u64, Vec<u8>);
+pub type Record = (u64, Vec<u8>);
 
 /// Where finished nodes go and blocks come from.
-pub(crate) struct Sink<'a> {
+pub struct Sink<'a> {
+    /// Of the file system.
     pub context: &'a Context,
+    /// Owner of the tree.
     pub owner: Owner,
-    pub blocks: &'a mut dyn FnMut() -> BlockRange,
+    /// Gives a free block; [`None`] if there is none.
+    pub blocks: &'a mut dyn FnMut() -> Option<DiskBlock>,
+    /// Writes a sealed block.
     pub write: &'a mut dyn FnMut(DiskBlock, &Block),
     /// Entries of an interior node, to make deep trees of few records.
     pub fanout: usize,
@@ -26,22 +30,26 @@ pub(crate) struct Sink<'a> {
     pub leaf_records: usize,
 }
 
-/// Writes the tree; returns its root and the number of nodes.
-pub(crate) fn build(sink: &mut Sink<'_>, kind: TreeKind, records: &[Record]) -> (TreeRoot, u64) {
+/// Writes the tree of `records`, sorted by key; returns its root and the number of nodes. [`None`] if
+/// there are no records, no blocks are left, or the tree would be too deep.
+pub fn build(sink: &mut Sink<'_>, kind: TreeKind, records: &[Record]) -> Option<(TreeRoot, u64)> {
     let mut nodes = 0;
-    let mut level = leaves(sink, kind, records);
+    let mut level = leaves(sink, kind, records)?;
     nodes += level.len() as u64;
     let mut depth = 1;
     while level.len() > 1 {
-        level = interior(sink, kind, depth, &level);
+        if depth == MAX_TREE_DEPTH {
+            return None;
+        }
+        level = interior(sink, kind, depth, &level)?;
         nodes += level.len() as u64;
         depth += 1;
     }
-    let block = DiskBlock(level[0].child.get());
-    (TreeRoot { block, depth }, nodes)
+    let block = DiskBlock(level.first()?.child.get());
+    Some((TreeRoot { block, depth }, nodes))
 }
 
-fn leaves(sink: &mut Sink<'_>, kind: TreeKind, records: &[Record]) -> Vec<NodeEntry> {
+fn leaves(sink: &mut Sink<'_>, kind: TreeKind, records: &[Record]) -> Option<Vec<NodeEntry>> {
     let mut nodes = Vec::new();
     let mut rest = records;
     while !rest.is_empty() {
@@ -63,9 +71,9 @@ fn leaves(sink: &mut Sink<'_>, kind: TreeKind, records: &[Record]) -> Vec<NodeEn
         let low = if nodes.is_empty() { 0 } else { here[0].0 };
         nodes.push(emit(sink, kind, 0, low, &mut |node| {
             fill_leaf(node, kind, here)
-        }));
+        })?);
     }
-    nodes
+    Some(nodes)
 }
 
 fn fill_leaf(node: &mut TreeBlock, kind: TreeKind, records: &[Record]) {
@@ -90,7 +98,7 @@ fn interior(
     kind: TreeKind,
     level: u8,
     children: &[NodeEntry],
-) -> Vec<NodeEntry> {
+) -> Option<Vec<NodeEntry>> {
     let fanout = sink.fanout.min(NODE_ENTRIES);
     let mut nodes = Vec::new();
     for chunk in children.chunks(fanout) {
@@ -100,9 +108,9 @@ fn interior(
             for (n, entry) in chunk.iter().enumerate() {
                 node.body[n * 16..n * 16 + 16].copy_from_slice(entry.as_bytes());
             }
-        }));
+        })?);
     }
-    nodes
+    Some(nodes)
 }
 
 fn emit(
@@ -111,27 +119,27 @@ fn emit(
     level: u8,
     low: u64,
     fill: &mut dyn FnMut(&mut TreeBlock),
-) -> NodeEntry {
-    let at = (sink.blocks)().start;
+) -> Option<NodeEntry> {
+    let at = (sink.blocks)()?;
     let mut block = [0; BLOCK_SIZE];
     TreeBlock::format(&mut block, sink.context, at, sink.owner, kind, level);
     fill(TreeBlock::of_mut(&mut block));
     reseal(&mut block, sink.context);
     (sink.write)(at, &block);
-    NodeEntry {
+    Some(NodeEntry {
         key: U64::new(low),
         child: U64::new(at.0),
-    }
+    })
 }
 
-/// The record of an extent.
-pub(crate) fn extent_record(record: &ExtentRecord) -> Record {
-    (record.file_block.get(), record.as_bytes().to_vec())
+/// The record of an extent; [`None`] if it is none that can be written.
+pub fn extent_record(extent: &Extent) -> Option<Record> {
+    Some((extent.file.0, extent.pack()?.as_bytes().to_vec()))
 }
 
-/// The record of a directory entry.
-pub(crate) fn dirent_record(entry: &Dirent<'_>) -> Record {
+/// The record of a directory entry; [`None`] if the name is too long.
+pub fn dirent_record(entry: &Dirent<'_>) -> Option<Record> {
     let mut bytes = vec![0; entry.len()];
-    entry.encode(&mut bytes).expect("the name is too long");
-    (entry.key, bytes)
+    entry.encode(&mut bytes)?;
+    Some((entry.key, bytes))
 }
