@@ -76,6 +76,8 @@ struct Plan {
     cuts: [Option<Cut>; MAX_DEPTH],
     /// The new right halves of these nodes.
     halves: [Option<BufRef>; MAX_DEPTH],
+    /// The new root, if all levels split.
+    top: Option<BufRef>,
     splits: usize,
 }
 
@@ -102,45 +104,23 @@ impl Raw {
         let mut plan = Plan {
             cuts: [None; MAX_DEPTH],
             halves: [const { None }; MAX_DEPTH],
+            top: None,
             splits: 0,
         };
-        self.plan(txn, &path, record.len(), &mut plan)?;
-        let grows = plan.splits == path.depth();
-        if grows && path.depth() == MAX_DEPTH {
-            return Err(Error::new(Errno::FBIG));
-        }
-        let top = if grows {
-            Some(txn.new_meta(root.block, BlockKind::Tree, self.owner)?)
-        } else {
-            None
-        };
-
-        // From here on only changes, which fail if a node is not what it was a moment ago.
-        let mut entry = [0; BRANCH];
-        for (level, (cut, half)) in plan.cuts.iter().zip(&plan.halves).enumerate() {
-            let (Some(cut), Some(right)) = (cut, half) else {
-                break;
-            };
-            let record = if level == 0 { record } else { &entry };
-            let left = path.buf(level)?;
-            let separator =
-                self.split(txn, left, right, level, place(&path, level), *cut, record)?;
-            entry = branch(separator, right.block());
-            root.blocks = root.blocks.saturating_add(1);
-        }
-        let record = if plan.splits == 0 { record } else { &entry };
-        match top {
-            Some(top) => self.grow(txn, root, &top, record),
-            None => {
-                let level = plan.splits;
-                self.put(txn, path.buf(level)?, level, place(&path, level), record)
-            }
-        }
+        self.plan(txn, root, &path, record.len(), &mut plan)?;
+        self.carry_out(txn, root, &path, &plan, record)
     }
 
-    /// Decides which nodes split, and gets their new halves. May sleep.
+    /// Decides which nodes split, and gets all blocks that takes. May sleep.
     #[inline(never)]
-    fn plan(&self, txn: &mut Txn<'_>, path: &Path, len: usize, plan: &mut Plan) -> Result<()> {
+    fn plan(
+        &self,
+        txn: &mut Txn<'_>,
+        root: &TreeRoot,
+        path: &Path,
+        len: usize,
+        plan: &mut Plan,
+    ) -> Result<()> {
         let mut len = len;
         for (level, cut) in plan.cuts.iter_mut().enumerate().take(path.depth()) {
             let index = place(path, level);
@@ -157,18 +137,62 @@ impl Raw {
             len = BRANCH;
         }
         if plan.splits == MAX_DEPTH {
-            // The caller refuses; nothing to allocate for.
-            return Ok(());
+            return Err(Error::new(Errno::FBIG));
         }
         for (level, half) in plan.halves.iter_mut().enumerate().take(plan.splits) {
-            let near = path.buf(level)?.block();
-            *half = Some(txn.new_meta(near, BlockKind::Tree, self.owner)?);
+            *half = Some(self.new_node(txn, path.buf(level)?.block())?);
+        }
+        if plan.splits == path.depth() {
+            plan.top = Some(self.new_node(txn, root.block)?);
         }
         Ok(())
     }
 
+    /// A block for a node.
+    #[inline(never)]
+    fn new_node(&self, txn: &mut Txn<'_>, near: DiskBlock) -> Result<BufRef> {
+        txn.new_meta(near, BlockKind::Tree, self.owner)
+    }
+
+    /// Inserts a record as planned. Changes only, which fail if a node is not what it was a moment
+    /// ago.
+    #[inline(never)]
+    fn carry_out(
+        &self,
+        txn: &mut Txn<'_>,
+        root: &mut TreeRoot,
+        path: &Path,
+        plan: &Plan,
+        record: &[u8],
+    ) -> Result<()> {
+        let mut entry = [0; BRANCH];
+        for (level, (cut, half)) in plan.cuts.iter().zip(&plan.halves).enumerate() {
+            let (Some(cut), Some(right)) = (cut, half) else {
+                break;
+            };
+            let record = if level == 0 { record } else { &entry };
+            let left = path.buf(level)?;
+            let index = place(path, level);
+            let separator = self.split(txn, left, right, level, index, *cut, record)?;
+            entry = branch(separator, right.block());
+            root.blocks = root.blocks.saturating_add(1);
+        }
+        let record = if plan.splits == 0 { record } else { &entry };
+        match &plan.top {
+            Some(top) => self.grow(txn, root, top, record),
+            None => {
+                let level = plan.splits;
+                self.put(txn, path.buf(level)?, level, place(path, level), record)
+            }
+        }
+    }
+
     /// Splits a node and inserts a record into one half. Returns the first key of the right half.
     #[inline(never)]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "two blocks, a place and a record"
+    )]
     fn split(
         &self,
         txn: &mut Txn<'_>,
@@ -234,7 +258,7 @@ impl Raw {
         near: DiskBlock,
         records: &mut dyn Iterator<Item = &'r [u8]>,
     ) -> Result<()> {
-        let buf = txn.new_meta(near, BlockKind::Tree, self.owner)?;
+        let buf = self.new_node(txn, near)?;
         txn.modify(&buf, |page| {
             edit::init(page, self.leaf, 0, self.kind)?;
             for (index, record) in records.enumerate() {
