@@ -23,6 +23,8 @@ BAD = [
     ("unsafe has its reason", "rust/kapi/a.rs", "fn f() {\n    unsafe { g() }\n}\n"),
     ("unsafe has its reason", "rust/kapi/b.rs", "unsafe impl Send for X {}\n"),
     ("unsafe has its reason", "rust/sys/c.rs", "/// Does it.\npub unsafe fn f() {}\n"),
+    ("unsafe has its reason", "rust/kapi/e.rs",
+     "unsafe extern \"C\" fn cb<T: Ops>(p: *mut u8) -> c_int {\n    0\n}\n"),
     ("unsafe has its reason", "rust/kapi/d.rs",
      "fn f() {\n    // SAFETY: far away\n" + "    g();\n" * 12 + "    unsafe { g() }\n}\n"),
     ("rings 0 and 1 do not name the kernel", "rust/engine/b.rs", "use kernel::prelude::*;\n"),
@@ -39,6 +41,8 @@ BAD = [
      'fn f() { unreachable!("x") }\n'),
     ("nothing in the module can panic by intent", "rust/engine/d.rs",
      "#[cfg(test)]\nmod tests;\n\nfn f() { panic!() }\n"),
+    ("nothing in the module can panic by intent", "rust/engine/testing.rs",
+     "fn t() { f().unwrap(); }\n"),
     ("no unfinished marks", "rust/engine/e.rs", f"// {MARK}: later\n"),
     ("no unfinished marks", "tools/a.sh", f"# {MARK} later\n"),
     ("scripts name no host", "scripts/b.sh", f"wget {URL}\n"),
@@ -58,6 +62,8 @@ GOOD = {
         "fn f() -> &'static str { \"kernel::x .unwrap() panic!\" }\n"
         "#[cfg(test)]\nmod tests {\n    #[test]\n    fn t() {\n        f().unwrap();\n    }\n}\n"
         "fn g<'a>(x: &'a str) -> char { if x == \"}\" { '{' } else { '}' } }\n",
+    "rust/y.rs": "#[cfg(test)]\npub(crate) mod testing;\nmod other;\n",
+    "rust/y/testing.rs": "fn t() { f().unwrap(); }\n",
     "rust/engine/x/tests.rs": "fn t() { f().unwrap(); panic!(\"x\"); }\n",
     "rust/fs/good.rs": "\n" * 799,
     "scripts/good.sh": "mktemp /tmp/x.XX" "XXXX\n",
