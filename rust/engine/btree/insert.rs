@@ -251,12 +251,12 @@ impl Raw {
 
     /// See [`Tree::build_leaf`](super::Tree::build_leaf).
     #[inline(never)]
-    pub(super) fn build_leaf<'r>(
+    pub(super) fn build_leaf(
         &self,
         txn: &mut Txn<'_>,
         root: &mut TreeRoot,
         near: DiskBlock,
-        records: &mut dyn Iterator<Item = &'r [u8]>,
+        records: &mut dyn Iterator<Item = &[u8]>,
     ) -> Result<()> {
         let buf = self.new_node(txn, near)?;
         txn.modify(&buf, |page| {

@@ -73,7 +73,7 @@ impl TestDir {
         }
         let entry = DirEntry {
             key: r.unwrap(),
-            ino: ino,
+            ino,
             ftype: FileType::Regular as u8,
         };
         self.model.insert(name.to_vec(), entry);

@@ -60,7 +60,7 @@ impl TestKind for Extents {
             file: FileBlock(key),
             disk: DiskBlock(2000 + salt % 64),
             len: 1,
-            unwritten: salt % 2 == 0,
+            unwritten: salt & 1 == 0,
         };
         let record = extent.pack().unwrap();
         assert_eq!(record.as_bytes().len(), EXTENT_SIZE);
