@@ -89,17 +89,20 @@ pub struct InodeInner {
 }
 
 impl Inode {
-    /// An object in memory for `ino`; not in the cache yet. One user.
-    pub(crate) fn new(ino: Ino, inner: InodeInner) -> Self {
-        Self {
+    /// An empty object for `ino`, not in the cache yet. One user. Not inline: it is some hundred
+    /// bytes on the stack until it is on the heap. May sleep; ENOMEM.
+    #[inline(never)]
+    pub(crate) fn alloc(ino: Ino) -> Result<InodeRef> {
+        let inode = sys::try_arc(Self {
             ino,
             state: StateWord::new(),
             ftype: AtomicU32::new(0),
             links: AtomicU32::new(0),
             file: FileState::default(),
-            ilock: RwSem::new(inner),
+            ilock: RwSem::new(InodeInner::default()),
             item: Spin::new(Item::default()),
-        }
+        })?;
+        Ok(InodeRef::adopt(inode))
     }
 
     /// What it is. Takes no lock.
@@ -169,19 +172,19 @@ impl InodeInner {
 /// Frees up to `max` inodes that are clean and that nobody uses: what a shrinker calls. Takes
 /// spinlocks only. Returns how many.
 pub fn reclaim(m: &Mount, max: usize) -> usize {
-    m.inodes.reclaim(max, true)
+    m.inodes.cache.reclaim(max, true)
 }
 
 /// Inodes in memory.
 pub fn cached(m: &Mount) -> usize {
-    m.inodes.cached()
+    m.inodes.cache.len()
 }
 
 /// Drops all inodes in memory: the end of an unmount. What is still used is reported and left to
 /// its users. Takes spinlocks only.
 pub fn cache_empty(m: &Mount) {
-    while m.inodes.reclaim(usize::MAX, false) != 0 {}
-    let left = m.inodes.cached();
+    while m.inodes.cache.reclaim(usize::MAX, false) != 0 {}
+    let left = m.inodes.cache.len();
     if left != 0 {
         sys::pr_err!("{} inodes are still in use\n", left);
     }

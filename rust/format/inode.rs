@@ -204,12 +204,18 @@ impl InodeSlot {
     /// A free slot of inode `ino`, unsealed.
     pub fn new(context: &Context, ino: Ino, generation: u32) -> Self {
         let mut slot = Self::new_zeroed();
-        slot.magic = U32::new(INODE_MAGIC);
-        slot.instance = U64::new(context.instance);
-        slot.ino = U64::new(ino.0);
-        slot.generation = U32::new(generation);
-        slot.attr_off = U16::new(LITERAL_SIZE as u16);
+        slot.reset(context, ino, generation);
         slot
+    }
+
+    /// Becomes a free slot of inode `ino`, unsealed: [`Self::new`] in place.
+    pub fn reset(&mut self, context: &Context, ino: Ino, generation: u32) {
+        self.zero();
+        self.magic = U32::new(INODE_MAGIC);
+        self.instance = U64::new(context.instance);
+        self.ino = U64::new(ino.0);
+        self.generation = U32::new(generation);
+        self.attr_off = U16::new(LITERAL_SIZE as u16);
     }
 
     /// The slot of `ino` in the block of the inode file that holds it. Nothing is checked.

@@ -300,7 +300,7 @@ fn init_slots(
             for k in 0..INODES_PER_BLOCK {
                 let ino = Ino::new(group.ag, index.saturating_add(k));
                 if let Some(slot) = InodeSlot::of_mut(block, ino) {
-                    *slot = InodeSlot::new(m.context(), ino, 0);
+                    slot.reset(m.context(), ino, 0);
                     slot.seal(m.context(), Lsn(0));
                 }
             }

@@ -14,7 +14,10 @@ use super::{
 use crate::{
     engine::{
         error::{Error, Result},
-        inode::{cache::Reuse, Inode, InodeInner, InodeRef},
+        inode::{
+            cache::{Cache, Reuse},
+            Inode, InodeRef,
+        },
         mount::Mount,
         namespace,
     },
@@ -29,6 +32,7 @@ use crate::{
 /// A free number nobody else will get as long as this lives.
 pub(crate) struct InoClaim<'m> {
     group: &'m Group,
+    cache: &'m Cache,
     /// The number.
     pub(crate) ino: Ino,
     /// The object of its last life, if it is still in memory.
@@ -39,11 +43,10 @@ impl InoClaim<'_> {
     /// The object for the new inode: nobody can find it before [`InoClaim::publish`]. What is in it
     /// is that of the last life or empty. May sleep; ENOMEM.
     pub(crate) fn object(&self) -> Result<InodeRef> {
-        if let Some(inode) = &self.reused {
-            return Ok(inode.clone());
+        match &self.reused {
+            Some(inode) => Ok(inode.clone()),
+            None => Inode::alloc(self.ino),
         }
-        let inode = sys::try_arc(Inode::new(self.ino, InodeInner::default()))?;
-        Ok(InodeRef::adopt(inode))
     }
 
     /// Everybody can find the inode from now on. Under the AG inode lock, exclusive, after the
@@ -52,7 +55,7 @@ impl InoClaim<'_> {
         if self.reused.is_some() {
             inode.state.clear_free();
         } else {
-            self.group.cache.publish(inode);
+            self.cache.publish(inode);
         }
     }
 }
@@ -188,7 +191,7 @@ fn search_block<'m>(
                 .saturating_add(n)
                 .saturating_mul(CHUNK_INODES)
                 .saturating_add(bit);
-            if let Some(claim) = take(group, Ino::new(group.ag, index))? {
+            if let Some(claim) = take(m, group, Ino::new(group.ag, index))? {
                 return Ok(Some(claim));
             }
         }
@@ -198,7 +201,7 @@ fn search_block<'m>(
 
 /// Claims a number that is free in the map; `None` if somebody else has claimed it or still looks
 /// at its last life. The caller holds the AG inode lock.
-fn take(group: &Group, ino: Ino) -> Result<Option<InoClaim<'_>>> {
+fn take<'m>(m: &'m Mount, group: &'m Group, ino: Ino) -> Result<Option<InoClaim<'m>>> {
     let mut spare: Vec<u32> = Vec::new();
     loop {
         let mut pick = group.pick.lock();
@@ -222,10 +225,11 @@ fn take(group: &Group, ino: Ino) -> Result<Option<InoClaim<'_>>> {
     // From here on the claim's drop gives the number back.
     let mut claim = InoClaim {
         group,
+        cache: &m.inodes.cache,
         ino,
         reused: None,
     };
-    match group.cache.reuse(ino) {
+    match m.inodes.cache.reuse(ino) {
         Reuse::Nothing => Ok(Some(claim)),
         Reuse::Object(inode) => {
             claim.reused = Some(inode);

@@ -126,6 +126,7 @@ impl<'m> MapDelta<'m> {
 
     /// Makes the changes in `txn`. The caller holds ILOCKs, commits at once and then drops what this
     /// returns. May sleep. EUCLEAN if the map is not as it must be: the transaction has failed.
+    #[inline(never)]
     pub(crate) fn apply(mut self, txn: &mut Txn<'_>) -> Result<MapLocks<'m>> {
         sort_by_key(&mut self.changes, |c| {
             c.as_ref().map_or(Ino(u64::MAX), |c| c.ino)

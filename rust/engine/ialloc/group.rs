@@ -19,7 +19,7 @@ use crate::{
         units::AgNumber,
     },
     sys::{
-        atomic::{AtomicU32, AtomicUsize, Ordering},
+        atomic::AtomicU32,
         Arc,
         Errno,
         RwSem,
@@ -35,10 +35,10 @@ use zerocopy::IntoBytes as _;
 /// All inodes of a mount: one [`Group`] for each allocation group.
 pub struct InodeSpace {
     groups: Vec<Group>,
+    /// Number to object.
+    pub(crate) cache: Cache,
     /// Where the next directory goes.
     pub(super) rotor: AtomicU32,
-    /// Where the shrinker goes on: group and shard.
-    hand: AtomicUsize,
     /// Background work.
     pub(crate) workers: GcWorkers,
 }
@@ -48,12 +48,12 @@ impl InodeSpace {
     pub fn new(ag_count: u32) -> Result<Self> {
         let mut groups = Vec::try_with_capacity(ag_count as usize)?;
         for ag in 0..ag_count {
-            groups.try_push(Group::new(AgNumber(ag)))?;
+            Group::push(&mut groups, AgNumber(ag))?;
         }
         Ok(Self {
             groups,
+            cache: Cache::new()?,
             rotor: AtomicU32::new(0),
-            hand: AtomicUsize::new(0),
             workers: GcWorkers::new(),
         })
     }
@@ -76,35 +76,6 @@ impl InodeSpace {
             group.dirty.add(inode.clone());
         }
     }
-
-    /// Frees up to `max` inodes that are clean and unused: the shrinker. Takes spinlocks only.
-    /// Returns how many.
-    pub(crate) fn reclaim(&self, max: usize, second_chance: bool) -> usize {
-        let count = self.groups.len();
-        let mut done = 0;
-        for _ in 0..count {
-            if done >= max {
-                break;
-            }
-            let at = self.hand.fetch_add(1, Ordering::Relaxed);
-            let Some(group) = at.checked_rem(count).and_then(|n| self.groups.get(n)) else {
-                break;
-            };
-            let mut shard = at;
-            done += group.cache.reclaim(&mut shard, max - done, second_chance);
-        }
-        done
-    }
-
-    /// Inodes in memory.
-    pub(crate) fn cached(&self) -> usize {
-        self.groups.iter().map(|g| g.cache.len()).sum()
-    }
-
-    /// Dirty inodes.
-    pub(crate) fn dirty_count(&self) -> usize {
-        self.groups.iter().map(|g| g.dirty.len()).sum()
-    }
 }
 
 /// The inodes of one allocation group.
@@ -115,8 +86,6 @@ pub(crate) struct Group {
     lock: RwSem<AgInner, AgInodeLock>,
     /// Numbers that are taken in memory, and where free ones may be.
     pub(super) pick: Spin<Pick, InodeClaims>,
-    /// Number to object.
-    pub(crate) cache: Cache,
     /// Inodes with changes that are not in their slots.
     pub(crate) dirty: Bag<Arc<Inode>, InodeDirty>,
     /// Inodes whose last user has gone.
@@ -171,8 +140,10 @@ pub(crate) type AgRead<'a> = RwSemReadGuard<'a, AgInner>;
 pub(crate) type AgWrite<'a> = RwSemWriteGuard<'a, AgInner>;
 
 impl Group {
-    fn new(ag: AgNumber) -> Self {
-        Self {
+    /// Adds a group to `groups`, which has room for it. Not inline: a group is some hundred bytes.
+    #[inline(never)]
+    fn push(groups: &mut Vec<Self>, ag: AgNumber) -> Result {
+        Ok(groups.try_push(Self {
             ag,
             lock: RwSem::new(AgInner {
                 loaded: false,
@@ -189,11 +160,10 @@ impl Group {
                 room: BitSet::none(),
                 epoch: 0,
             }),
-            cache: Cache::new(),
             dirty: Bag::new(),
             doomed: Bag::new(),
             empty: Bag::new(),
-        }
+        })?)
     }
 
     /// Takes the AG inode lock shared; reads the AG header the first time. May sleep. EIO, ENOMEM,

@@ -85,7 +85,7 @@ fn reap(m: &Arc<Mount>, group: &Group, chunk: u32) -> Result<Reaped> {
         return Ok(Reaped::Later);
     }
     for i in 0..CHUNK_INODES {
-        if !group.cache.evict(Ino::new(group.ag, first.saturating_add(i))) {
+        if !m.inodes.cache.evict(Ino::new(group.ag, first.saturating_add(i))) {
             return Ok(Reaped::Later);
         }
     }

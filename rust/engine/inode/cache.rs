@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Number to object: the inodes in memory of one allocation group.
+//! Number to object: the inodes in memory.
 //!
-//! Sharded by chunk, each shard a hash table under a spinlock. The table owns the memory of an
+//! Sharded by chunk, so that tasks that work in different directories do not meet; each shard is a
+//! hash table under a spinlock. The table owns the memory of an
 //! object, not a use of it: an object stays while it is used, dirty or with inodegc, and after that
 //! until the shrinker wants its memory.
 //!
@@ -18,7 +19,13 @@ use super::{
 use crate::{
     engine::{error::Result, locks::InodeShard},
     format::units::Ino,
-    sys::{Arc, Spin, WaitQueue},
+    sys::{
+        atomic::{AtomicUsize, Ordering},
+        Arc,
+        Spin,
+        Vec,
+        WaitQueue, //
+    },
 };
 use core::ops::Deref;
 
@@ -94,29 +101,61 @@ pub(crate) enum Reuse {
     Busy,
 }
 
-/// Number of shards of an allocation group.
-const SHARDS: usize = 8;
+/// Number of shards.
+const SHARDS: usize = 128;
 
-/// The cache of one allocation group.
-pub(crate) struct Cache {
-    shards: [Spin<Table, InodeShard>; SHARDS],
+struct Shard {
+    table: Spin<Table, InodeShard>,
+    /// Those who wait for an inode that is being read.
     loaded: WaitQueue,
 }
 
-impl Cache {
-    /// An empty cache; allocates nothing.
-    pub(crate) fn new() -> Self {
+/// The cache of one mount.
+pub(crate) struct Cache {
+    first: Shard,
+    /// The other shards.
+    more: Vec<Shard>,
+    /// Where the shrinker goes on.
+    hand: AtomicUsize,
+}
+
+impl Shard {
+    fn new() -> Self {
         Self {
-            shards: core::array::from_fn(|_| Spin::new(Table::new())),
+            table: Spin::new(Table::new()),
             loaded: WaitQueue::new(),
         }
     }
+}
+
+impl Cache {
+    /// An empty cache. May sleep; ENOMEM.
+    pub(crate) fn new() -> Result<Self> {
+        let mut more = Vec::try_with_capacity(SHARDS - 1)?;
+        for _ in 1..SHARDS {
+            more.try_push(Shard::new())?;
+        }
+        Ok(Self {
+            first: Shard::new(),
+            more,
+            hand: AtomicUsize::new(0),
+        })
+    }
+
+    fn shard_at(&self, n: usize) -> &Shard {
+        n.checked_sub(1)
+            .and_then(|n| self.more.get(n))
+            .unwrap_or(&self.first)
+    }
+
+    fn shard_of(&self, ino: Ino) -> &Shard {
+        // Chunks of one group are neighbours, so are directories; multiplying spreads the groups.
+        let mix = (ino.0 >> 6).wrapping_add((ino.0 >> 32).wrapping_mul(0x9e37_79b1));
+        self.shard_at(mix as usize % SHARDS)
+    }
 
     fn shard(&self, ino: Ino) -> &Spin<Table, InodeShard> {
-        let [first, ..] = &self.shards;
-        self.shards
-            .get(ino.chunk() as usize % SHARDS)
-            .unwrap_or(first)
+        &self.shard_of(ino).table
     }
 
     /// Looks for the object of `ino`. Never sleeps.
@@ -133,18 +172,10 @@ impl Cache {
         }
     }
 
-    /// The memory of the object of `ino`, whatever its state is, without a use. Never sleeps.
-    pub(crate) fn peek(&self, ino: Ino) -> Option<Arc<Inode>> {
-        match self.shard(ino).lock().find(ino) {
-            Some(Entry::Object(inode)) => Some(inode.clone()),
-            _ => None,
-        }
-    }
-
     /// Waits until `ino` is not being read. May sleep, for one metadata read; the reader needs the
     /// AG inode lock no more.
     pub(crate) fn wait_loaded(&self, ino: Ino) {
-        self.loaded.wait(|| {
+        self.shard_of(ino).loaded.wait(|| {
             !matches!(
                 self.shard(ino).lock().find(ino),
                 Some(Entry::Loading(_)) //
@@ -221,19 +252,16 @@ impl Cache {
         let _ = self.insert(inode.ino, entry, true);
     }
 
-    /// Removes up to `max` objects that are clean and unused; the shrinker's call. `cursor` is where
+    /// Removes up to `max` objects that are clean and unused: the shrinker's call. Goes on where
     /// the last call ended. Takes spinlocks only. Returns the number removed.
-    pub(crate) fn reclaim(&self, cursor: &mut usize, max: usize, second_chance: bool) -> usize {
+    pub(crate) fn reclaim(&self, max: usize, second_chance: bool) -> usize {
         let mut done = 0;
         for _ in 0..SHARDS {
             if done >= max {
                 break;
             }
-            let shard_no = *cursor % SHARDS;
-            *cursor = cursor.wrapping_add(1);
-            let Some(shard) = self.shards.get(shard_no) else {
-                continue;
-            };
+            let n = self.hand.fetch_add(1, Ordering::Relaxed) % SHARDS;
+            let shard = &self.shard_at(n).table;
             let mut at = 0;
             loop {
                 // One object at a time: freeing an object's memory happens outside of the lock.
@@ -291,7 +319,9 @@ impl Cache {
 
     /// Objects in memory.
     pub(crate) fn len(&self) -> usize {
-        self.shards.iter().map(|s| s.lock().len()).sum()
+        (0..SHARDS)
+            .map(|n| self.shard_at(n).table.lock().len())
+            .sum()
     }
 }
 
@@ -322,6 +352,6 @@ impl Drop for Load<'_> {
                 let _ = table.remove(self.ino);
             }
         }
-        self.cache.loaded.wake_all();
+        self.cache.shard_of(self.ino).loaded.wake_all();
     }
 }

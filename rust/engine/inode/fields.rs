@@ -158,38 +158,40 @@ fn time(secs: I64, nanos: U32) -> Time {
     }
 }
 
+/// Makes `fork` the data fork of a slot that was verified and is in use. ENOMEM, EUCLEAN.
+pub(crate) fn decode_fork(fork: &mut Fork, slot: &InodeSlot) -> Result {
+    let format = slot
+        .data_format()
+        .ok_or_else(|| Error::new(Errno::UCLEAN))?;
+    *fork = Fork::from_disk(
+        format,
+        slot.data_depth,
+        slot.data(),
+        slot.blocks.get(),
+        INODE_FORK_BYTES,
+    )?;
+    Ok(())
+}
+
 impl Core {
-    /// The fields of a slot that was verified and is in use, and its data fork. ENOMEM, EUCLEAN.
-    pub(crate) fn decode(slot: &InodeSlot) -> Result<(Self, Fork)> {
-        let core = Self {
-            generation: slot.generation.get(),
-            mode: slot.mode.get(),
-            uid: slot.uid.get(),
-            gid: slot.gid.get(),
-            projid: slot.projid.get(),
-            nlink: slot.nlink.get(),
-            rdev: slot.rdev.get(),
-            disk_size: slot.size.get(),
-            atime: time(slot.atime, slot.atime_ns),
-            mtime: time(slot.mtime, slot.mtime_ns),
-            ctime: time(slot.ctime, slot.ctime_ns),
-            btime: time(slot.btime, slot.btime_ns),
-            version: slot.version.get(),
-            flags: slot.flags.get(),
-            flags2: slot.flags2.get(),
-            parent: Ino(slot.parent.get()),
-        };
-        let format = slot
-            .data_format()
-            .ok_or_else(|| Error::new(Errno::UCLEAN))?;
-        let fork = Fork::from_disk(
-            format,
-            slot.data_depth,
-            slot.data(),
-            slot.blocks.get(),
-            INODE_FORK_BYTES,
-        )?;
-        Ok((core, fork))
+    /// Becomes the fields of a slot that was verified and is in use.
+    pub(crate) fn decode(&mut self, slot: &InodeSlot) {
+        self.generation = slot.generation.get();
+        self.mode = slot.mode.get();
+        self.uid = slot.uid.get();
+        self.gid = slot.gid.get();
+        self.projid = slot.projid.get();
+        self.nlink = slot.nlink.get();
+        self.rdev = slot.rdev.get();
+        self.disk_size = slot.size.get();
+        self.atime = time(slot.atime, slot.atime_ns);
+        self.mtime = time(slot.mtime, slot.mtime_ns);
+        self.ctime = time(slot.ctime, slot.ctime_ns);
+        self.btime = time(slot.btime, slot.btime_ns);
+        self.version = slot.version.get();
+        self.flags = slot.flags.get();
+        self.flags2 = slot.flags2.get();
+        self.parent = Ino(slot.parent.get());
     }
 
     /// Makes `slot`, whatever it was, the sealed slot of `ino` with these fields and this data
@@ -202,7 +204,7 @@ impl Core {
         data: &Fork,
         lsn: Lsn,
     ) -> Result {
-        *slot = InodeSlot::new(context, ino, self.generation);
+        slot.reset(context, ino, self.generation);
         if self.mode != 0 {
             slot.mode = U16::new(self.mode);
             slot.uid = U32::new(self.uid);

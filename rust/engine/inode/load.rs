@@ -4,8 +4,10 @@
 
 use super::{
     cache::Found,
-    fields::Core,
-    Inode, InodeInner, InodeRef, //
+    fields::decode_fork,
+    lock::NEST_NEW,
+    Inode,
+    InodeRef, //
 };
 use crate::{
     engine::{
@@ -13,7 +15,11 @@ use crate::{
         ialloc::{self, Status},
         mount::Mount,
     },
-    format::{inode::InodeSlot, units::Ino},
+    format::{
+        defect::Defect,
+        inode::InodeSlot,
+        units::{DiskBlock, Ino},
+    },
     sys::{self, Arc, Errno},
 };
 
@@ -62,11 +68,11 @@ fn find(m: &Mount, ino: Ino) -> Result<Option<InodeRef>> {
     }
     let group = m.inodes.group(ino.ag())?;
     loop {
-        match group.cache.find(ino) {
+        match m.inodes.cache.find(ino) {
             Found::Object(inode) => return Ok(Some(inode)),
             Found::Unlinked => return Ok(None),
             Found::Loading => {
-                group.cache.wait_loaded(ino);
+                m.inodes.cache.wait_loaded(ino);
                 continue;
             }
             Found::Nothing => {}
@@ -78,7 +84,7 @@ fn find(m: &Mount, ino: Ino) -> Result<Option<InodeRef>> {
             if ialloc::status(m, group, &inner, ino)? == Status::Free {
                 return Ok(None);
             }
-            match group.cache.begin_load(ino)? {
+            match m.inodes.cache.begin_load(ino)? {
                 Some(load) => (load, ialloc::inode_block(m, group, &inner, ino)?),
                 None => {
                     sys::relax();
@@ -92,36 +98,44 @@ fn find(m: &Mount, ino: Ino) -> Result<Option<InodeRef>> {
     }
 }
 
-fn read_slot(m: &Mount, ino: Ino, block: crate::format::units::DiskBlock) -> Result<InodeRef> {
+/// Reads the slot of `ino` in `block` into a new object.
+#[inline(never)]
+fn read_slot(m: &Mount, ino: Ino, block: DiskBlock) -> Result<InodeRef> {
     let buf = ialloc::read_block(m, ino.ag(), block)?;
-    let (core, data) = {
+    let inode = Inode::alloc(ino)?;
+    {
+        // Nobody else knows the object.
+        let mut inner = inode.ilock.write_nested(NEST_NEW);
         let bytes = buf.data();
         let slot = InodeSlot::of(&bytes, ino).ok_or_else(|| Error::new(Errno::UCLEAN))?;
         if let Err(defect) = slot.verify(m.context(), ino) {
-            return Err(damaged(block.0, ino, defect));
+            return Err(damaged(block, ino, defect));
         }
         if slot.is_free() {
-            sys::pr_err!(
-                "corruption in block {}: slot of inode {} is free, the inode map says it is not\n",
-                block,
-                ino
-            );
-            return Err(Error::new(Errno::UCLEAN));
+            return Err(unallocated(block, ino));
         }
-        Core::decode(slot)?
-    };
-    let inner = InodeInner {
-        core,
-        data,
-        ..InodeInner::default()
-    };
-    let inode = Inode::new(ino, inner);
-    inode.set_kind(&core);
-    Ok(InodeRef::adopt(sys::try_arc(inode)?))
+        let inner = &mut *inner;
+        inner.core.decode(slot);
+        decode_fork(&mut inner.data, slot)?;
+        inode.set_kind(&inner.core);
+    }
+    Ok(inode)
 }
 
+#[cold]
 #[track_caller]
-fn damaged(block: u64, ino: Ino, defect: crate::format::defect::Defect) -> Error {
+fn unallocated(block: DiskBlock, ino: Ino) -> Error {
+    sys::pr_err!(
+        "corruption in block {}: slot of inode {} is free, the inode map says it is not\n",
+        block,
+        ino
+    );
+    Error::new(Errno::UCLEAN)
+}
+
+#[cold]
+#[track_caller]
+fn damaged(block: DiskBlock, ino: Ino, defect: Defect) -> Error {
     sys::pr_err!(
         "corruption in block {}: slot of inode {}: {}\n",
         block,

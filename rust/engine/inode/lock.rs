@@ -17,9 +17,6 @@ pub type InodeWrite<'a> = RwSemWriteGuard<'a, InodeInner>;
 
 /// Lockdep subclass of the ILOCK of an inode that is just being made.
 pub(crate) const NEST_NEW: u32 = 5;
-/// Lockdep subclass of the ILOCK of a directory's child that is looked at under the directory's,
-/// by a task that takes no other.
-pub(crate) const NEST_CHILD: u32 = 4;
 
 /// Locks two different inodes exclusively, the one with the smaller number first; returns the
 /// guards in the order of the arguments. `None` for the second when both are the same inode.

@@ -144,11 +144,6 @@ impl StateWord {
         self.update(|w| Some((w & !INACTIVE) | FREE));
     }
 
-    /// Whether the number is free on disk.
-    pub(crate) fn is_free(&self) -> bool {
-        self.0.load(Ordering::Acquire) & FREE != 0
-    }
-
     /// Takes the one reference of an unused object of a free number, for an allocation of it.
     /// Under the AG inode lock, exclusive.
     pub(crate) fn claim_free(&self) -> bool {
@@ -188,10 +183,5 @@ impl StateWord {
     /// Whether the object has left the cache.
     pub(crate) fn is_dead(&self) -> bool {
         self.0.load(Ordering::Acquire) & DEAD != 0
-    }
-
-    /// Kills the object whoever uses it: its file system is going away, or loading it failed.
-    pub(crate) fn kill(&self) -> bool {
-        self.update(|w| Some(w | DEAD)).0 & DEAD == 0
     }
 }

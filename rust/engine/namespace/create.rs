@@ -123,6 +123,7 @@ pub(super) fn finish(
     inner: &InodeWrite<'_>,
 ) -> Result {
     inode.set_kind(&inner.core);
+    txn.mount().stats().count_create();
     let locks = delta.apply(&mut txn)?;
     txn.commit()?;
     // Still under the AG inode lock: a lookup that sees the bit finds the object, too.
@@ -133,6 +134,7 @@ pub(super) fn finish(
 
 impl InodeInner {
     /// Makes it a new inode with these attributes and nothing in its forks, whatever it was.
+    #[inline(never)]
     pub(super) fn init(&mut self, ino: Ino, new: &NewInode, nlink: u32) {
         let before = self.core.generation;
         *self = Self::default();

@@ -156,6 +156,7 @@ fn drain(m: &Arc<Mount>, group: &Group) {
 }
 
 /// Frees what the inode has and then its number.
+#[inline(never)]
 fn inactivate(m: &Arc<Mount>, inode: &InodeRef) -> Result {
     // The last user but this one may have been link(2).
     if inode.links() != 0 {
@@ -195,6 +196,7 @@ const TREE_STEP: u32 = 32;
 
 /// Frees the tree of a directory. A removed directory is empty, so there is one only on a corrupt
 /// file system, and what its entries point at is for fsck to find.
+#[inline(never)]
 fn free_tree(m: &Arc<Mount>, inode: &InodeRef) -> Result {
     if inode.ilock.read().data.format != ForkFormat::DirTree {
         return Ok(());

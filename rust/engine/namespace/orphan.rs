@@ -52,6 +52,7 @@ pub fn recover_orphans(m: &Arc<Mount>) -> Result {
 }
 
 /// Frees what is beyond the size of a file whose truncate was interrupted.
+#[inline(never)]
 fn finish_truncate(m: &Arc<Mount>, inode: &InodeRef) -> Result {
     file::free_beyond_size(m, inode)?;
     let mut txn = m.begin(res::SETATTR)?;

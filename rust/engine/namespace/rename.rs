@@ -62,6 +62,7 @@ struct Locked<'a> {
 
 impl<'a> Locked<'a> {
     /// Takes them and checks that names and inodes are what the arguments say.
+    #[inline(never)]
     fn take(m: &Mount, args: &RenameArgs<'a>) -> Result<Self> {
         let target: Option<&'a Inode> = args.target.map(|t| &**t);
         let [old_dir, new_dir, inode, locked_target] = lock_many([
@@ -145,6 +146,7 @@ fn links(inode: &InodeRef, nlink: u32, gain: bool, lose: bool) -> Result<u32> {
     }
 }
 
+#[inline(never)]
 fn move_name(
     m: &Arc<Mount>,
     args: &RenameArgs<'_>,
@@ -234,6 +236,7 @@ fn move_name(
 }
 
 /// The new name becomes the inode.
+#[inline(never)]
 fn enter(
     m: &Mount,
     txn: &mut Txn<'_>,
@@ -258,6 +261,7 @@ fn enter(
 }
 
 /// The old name goes, or becomes the whiteout.
+#[inline(never)]
 fn leave(
     m: &Mount,
     txn: &mut Txn<'_>,
@@ -283,6 +287,7 @@ fn leave(
     Ok(())
 }
 
+#[inline(never)]
 fn exchange(m: &Arc<Mount>, args: &RenameArgs<'_>) -> Result {
     let Some(target) = args.target else {
         return Err(Error::new(Errno::NOENT));
