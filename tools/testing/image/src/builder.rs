@@ -592,10 +592,9 @@ fn write_bitmaps(
 /// Content of a file block: tells file and place.
 pub(crate) fn pattern(ino: Ino, block: u64) -> Block {
     let mut bytes = [0; BLOCK_SIZE];
-    for (n, word) in bytes.chunks_exact_mut(16).enumerate() {
-        word[..8].copy_from_slice(&ino.0.to_le_bytes());
-        word[8..].copy_from_slice(&(block * 256 + n as u64).to_le_bytes());
-    }
+    bytes[..8].copy_from_slice(&ino.0.to_le_bytes());
+    bytes[8..16].copy_from_slice(&block.to_le_bytes());
+    bytes[BLOCK_SIZE - 1] = 0xff;
     bytes
 }
 

@@ -13,6 +13,8 @@
 mod builder;
 mod edit;
 mod place;
+mod sample;
 
 pub use builder::{Builder, Content};
 pub use edit::Image;
+pub use sample::{sample, Sample};
