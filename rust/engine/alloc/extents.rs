@@ -389,4 +389,25 @@ impl Extents {
             Some(run)
         })
     }
+
+    /// The longest path of the tree by start. For tests.
+    #[cfg(test)]
+    pub(super) fn depth(&self) -> usize {
+        let mut level = std::vec![self.root(By::Start)];
+        let mut depth = 0;
+        while level.iter().any(|n| *n != NIL) {
+            depth += 1;
+            level = level
+                .iter()
+                .filter(|n| **n != NIL)
+                .flat_map(|n| {
+                    [
+                        self.link(By::Start, *n, false),
+                        self.link(By::Start, *n, true),
+                    ]
+                })
+                .collect();
+        }
+        depth
+    }
 }

@@ -303,7 +303,7 @@ impl Group {
         let count = self.maps.len() as u32;
         // Behind the watermark only the first block is of interest: each one costs a block write.
         let reach = self.init.saturating_add(1).min(count);
-        let centre = goal_map.min(reach.saturating_sub(1));
+        let centre = goal_map.min(self.init.saturating_sub(1));
         let mut best: Option<(u32, Run)> = None;
         let mut patience = PATIENCE;
 

@@ -1,1 +1,9 @@
+// SPDX-License-Identifier: GPL-2.0
 
+//! The allocator against naive oracles.
+
+#![cfg(not(any(feature = "shuttle", feature = "loom")))]
+
+mod oracle;
+mod places;
+mod trees;
