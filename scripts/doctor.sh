@@ -17,7 +17,7 @@ fi
 common_packages="make gcc libc6-dev git perl python3 python3-venv ca-certificates tar
 	xz-utils zstd bzip2 rsync cpio kmod bc bison flex libelf-dev libssl-dev dwarves
 	qemu-system-x86 udev e2fsprogs xfsprogs btrfs-progs fio attr acl dmsetup
-	util-linux procps shellcheck"
+	util-linux procps iproute2 shellcheck"
 # Debian 12: rustc-web is a current rustc with library sources, which the old
 # rustc package and a rustup toolchain without rust-src cannot replace.
 bookworm_packages="rustc-web rust-web-src rustfmt-web cargo-web rust-web-clippy

@@ -17,9 +17,9 @@ FSX_VERSION=0.3.2
 # shellcheck disable=SC2034
 LATCHFS_SPLAT='BUG: |WARNING: |Oops|KASAN|possible deadlock|hung task|blocked for more than|UBSAN|[Kk]ernel panic|general protection fault|suspicious RCU usage|detected stall|invalid opcode'
 # ...and lines that match it and are not one: what the kernel says about its own
-# configuration while it boots.
+# configuration while it boots, and the guest's init about a lean host.
 # shellcheck disable=SC2034
-LATCHFS_SPLAT_OK='kasan: KernelAddressSanitizer initialized|Command line:|Kernel command line:'
+LATCHFS_SPLAT_OK='virtme-ng-init: |kasan: KernelAddressSanitizer initialized|Command line:|Kernel command line:'
 
 say() { printf '== %s\n' "$*" >&2; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }

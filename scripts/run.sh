@@ -41,7 +41,7 @@ rc=0
 
 read -r passed failed < <(sed -nE 's/^guest: ([0-9]+) passed, ([0-9]+) failed$/\1 \2/p' "$log" | tail -n 1) || true
 passed=${passed:-0} failed=${failed:-0}
-reasons=$(grep -E '^(not ok|vm: FAILED)' "$log" || true)
+reasons=$(grep -E '^(not ok|vm: FAILED)' "$log" | grep -v ': not reached$' || true)
 
 # the image as the host sees it
 if [ $rc -eq 0 ] && [ "${FS:-latchfs}" = latchfs ]; then
