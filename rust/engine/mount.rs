@@ -36,6 +36,7 @@ use crate::format::{AgNumber, BlockKind, Context, Geometry, Ino, Owner, Superblo
 use crate::sys::{
     atomic::{AtomicU32, AtomicU64, Ordering},
     Arc,
+    Block,
     Errno,
     Mutex,
     RwSem,
@@ -55,7 +56,8 @@ pub struct Mount {
     uuid: [u8; 16],
     on_error: OnError,
     /// The superblock as it was last written, but for counters and records.
-    sb: Spin<Superblock, SuperLock>,
+    /// Begins with the superblock. Half a kilobyte is too much to be handed around by value.
+    sb: Spin<Block, SuperLock>,
     /// Shared by open transactions, exclusive for a checkpoint.
     pub(crate) gate: RwSem<(), TxnGate>,
     checkpoints: Mutex<Checkpoints, CheckpointLock>,
@@ -130,9 +132,11 @@ impl Mount {
         self.uuid
     }
 
-    /// A copy of the superblock as it was last written. Does not sleep.
-    pub fn superblock(&self) -> Superblock {
-        *self.sb.lock()
+    /// What `f` makes of the superblock as it was last written. `f` runs under a spinlock.
+    pub fn superblock<R>(&self, f: impl FnOnce(&Superblock) -> R) -> Result<R> {
+        Superblock::of(self.sb.lock().as_slice())
+            .map(f)
+            .ok_or(Error::new(Errno::UCLEAN))
     }
 
     /// Counts of inodes.

@@ -157,6 +157,11 @@ impl Superblock {
         Self::ref_from_prefix(bytes).ok().map(|(sb, _)| sb)
     }
 
+    /// [`Self::of`], to change it.
+    pub fn of_mut(bytes: &mut [u8]) -> Option<&mut Self> {
+        Self::mut_from_prefix(bytes).ok().map(|(sb, _)| sb)
+    }
+
     /// Whether the bytes begin with the magic of latchfs, whatever else is wrong with them.
     pub fn is_latchfs(bytes: &[u8]) -> bool {
         bytes.starts_with(&MAGIC)

@@ -40,8 +40,8 @@ impl Mount {
             return Ok(());
         }
         self.check_live()?;
-        let sb = self.superblock();
-        if self.buf.device().read_only() || !sb.can_write() || self.faults.count() != 0 {
+        let can_write = self.superblock(Superblock::can_write)?;
+        if self.buf.device().read_only() || !can_write || self.faults.count() != 0 {
             return Err(Error::new(Errno::ROFS));
         }
         self.begin_writing()

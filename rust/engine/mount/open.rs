@@ -9,7 +9,7 @@ use crate::format::{
     superblock::{STATE_CLEAN, STATE_ERRORS},
     DiskBlock, //
 };
-use crate::sys::{self, Block, Device};
+use crate::sys::{self, Device};
 use zerocopy::little_endian::{I64, U16, U32};
 
 /// How to mount.
@@ -23,15 +23,20 @@ pub struct MountOpts {
     pub background: bool,
 }
 
+/// The superblock that the block begins with.
+fn superblock(block: &Block) -> Result<&Superblock> {
+    Superblock::of(block.as_slice()).ok_or(Error::new(Errno::INVAL))
+}
+
 /// Reads the superblock copy at `at`.
-fn read_copy(dev: &Device, at: DiskBlock) -> Result<(Superblock, Block)> {
+fn read_copy(dev: &Device, at: DiskBlock) -> Result<Block> {
     let mut block = Block::try_zeroed()?;
     dev.read_block(at.get(), &mut block)?;
-    let sb = *Superblock::of(block.as_slice()).ok_or(Error::new(Errno::INVAL))?;
-    Ok((sb, block))
+    Ok(block)
 }
 
 /// Says why a superblock is refused, and with which errno.
+#[inline(never)]
 fn refuse(sb: &Superblock, at: DiskBlock, defect: crate::format::Defect) -> Error {
     let (version, rev) = (sb.version.get(), sb.format_rev.get());
     match (defect.field, defect.kind) {
@@ -76,7 +81,8 @@ fn refuse(sb: &Superblock, at: DiskBlock, defect: crate::format::Defect) -> Erro
 
 /// A damaged superblock has copies, but where they are is written in it. Looks where a file system
 /// of the damaged geometry, and one of default geometry, would have the first ones.
-fn find_copy(dev: &Device, damaged: &Superblock) -> Option<(Superblock, Context)> {
+#[inline(never)]
+fn find_copy(dev: &Device, damaged: &Superblock) -> Option<(Block, Context)> {
     let usual = Geometry::for_device(dev.blocks(), None).map(|g| g.ag_blocks());
     let sizes = [Some(damaged.ag_blocks.get()), usual];
     for size in sizes.into_iter().flatten() {
@@ -85,12 +91,12 @@ fn find_copy(dev: &Device, damaged: &Superblock) -> Option<(Superblock, Context)
             if size == 0 || at.get() >= dev.blocks() {
                 continue;
             }
-            let Ok((sb, _)) = read_copy(dev, at) else {
+            let Ok(block) = read_copy(dev, at) else {
                 continue;
             };
-            if let Ok(context) = sb.verify(at) {
+            if let Ok(Ok(context)) = superblock(&block).map(|sb| sb.verify(at)) {
                 sys::pr_warn!("using the superblock copy in block {}\n", at);
-                return Some((sb, context));
+                return Some((block, context));
             }
         }
     }
@@ -98,19 +104,21 @@ fn find_copy(dev: &Device, damaged: &Superblock) -> Option<(Superblock, Context)
 }
 
 /// Reads the superblock, or a copy of it if the mount is read-only.
-fn read_super(dev: &Device, read_only: bool) -> Result<(Superblock, Context)> {
+#[inline(never)]
+fn read_super(dev: &Device, read_only: bool) -> Result<(Block, Context)> {
     let at = DiskBlock(0);
-    let (sb, _) = read_copy(dev, at)?;
+    let block = read_copy(dev, at)?;
+    let sb = superblock(&block)?;
     let defect = match sb.verify(at) {
-        Ok(context) => return Ok((sb, context)),
+        Ok(context) => return Ok((block, context)),
         Err(defect) => defect,
     };
-    let error = refuse(&sb, at, defect);
+    let error = refuse(sb, at, defect);
     if defect.kind == DefectKind::Unsupported {
         return Err(error);
     }
     // Counters and state of a copy are those of mkfs: good enough to read, not to write.
-    match find_copy(dev, &sb) {
+    match find_copy(dev, sb) {
         Some(found) if read_only => Ok(found),
         Some(_) => {
             sys::pr_err!("the superblock is damaged: run fsck, or mount read-only\n");
@@ -118,6 +126,37 @@ fn read_super(dev: &Device, read_only: bool) -> Result<(Superblock, Context)> {
         }
         None => Err(error),
     }
+}
+
+/// Whether the file system that the superblock describes may be mounted on `dev`, and like this.
+#[inline(never)]
+fn admit(dev: &Device, sb: &Superblock, context: &Context, read_only: bool) -> Result {
+    let blocks = context.geometry.block_count();
+    if blocks > dev.blocks() {
+        sys::pr_err!(
+            "the file system has {} blocks, the device only {}\n",
+            blocks,
+            dev.blocks()
+        );
+        return Err(Error::new(Errno::INVAL));
+    }
+    if !read_only && dev.read_only() {
+        return Err(Error::new(Errno::ROFS));
+    }
+    if !read_only && !sb.can_write() {
+        sys::pr_err!(
+            "unknown features {:#x}: can be mounted read-only\n",
+            sb.ro_compat.get()
+        );
+        return Err(Error::new(Errno::ROFS));
+    }
+    if !sb.is_clean() {
+        sys::pr_warn!("was not unmounted cleanly, run fsck\n");
+    }
+    if sb.state.get() & STATE_ERRORS != 0 {
+        sys::pr_warn!("has {} recorded errors, run fsck\n", sb.error_count.get());
+    }
+    Ok(())
 }
 
 impl Mount {
@@ -129,41 +168,37 @@ impl Mount {
     /// The log says which.
     pub fn open(dev: Device, opts: MountOpts) -> Result<Arc<Mount>> {
         let read_only = opts.read_only;
-        let (sb, context) = read_super(&dev, read_only)?;
+        let (block, context) = read_super(&dev, read_only)?;
+        admit(&dev, superblock(&block)?, &context, read_only)?;
+
+        let m = Mount::assemble(dev, opts.errors, block, context)?;
+        if !read_only {
+            m.begin_writing()?;
+        }
+        if opts.background {
+            m.start_background()?;
+        }
+        Ok(m)
+    }
+
+    /// The parts, around a superblock that was found good.
+    #[inline(never)]
+    fn assemble(
+        dev: Device,
+        on_error: OnError,
+        block: Block,
+        context: Context,
+    ) -> Result<Arc<Mount>> {
         let geometry = context.geometry;
-
-        if geometry.block_count() > dev.blocks() {
-            sys::pr_err!(
-                "the file system has {} blocks, the device only {}\n",
-                geometry.block_count(),
-                dev.blocks()
-            );
-            return Err(Error::new(Errno::INVAL));
-        }
-        if !read_only && dev.read_only() {
-            return Err(Error::new(Errno::ROFS));
-        }
-        if !read_only && !sb.can_write() {
-            sys::pr_err!(
-                "unknown features {:#x}: can be mounted read-only\n",
-                sb.ro_compat.get()
-            );
-            return Err(Error::new(Errno::ROFS));
-        }
-        if !sb.is_clean() {
-            sys::pr_warn!("was not unmounted cleanly, run fsck\n");
-        }
-        if sb.state.get() & STATE_ERRORS != 0 {
-            sys::pr_warn!("has {} recorded errors, run fsck\n", sb.error_count.get());
-        }
-
         let faults = sys::try_arc(Faults::new())?;
         let buf = BufCache::new(dev, context, faults.clone())?;
         // The log's header: a device that was cut short or mixed up is noticed here.
         buf.read(geometry.log().start, BlockKind::Log, Owner::log())?;
+        let sb = superblock(&block)?;
         let alloc = Alloc::new(buf.clone(), sb.free_blocks.get())?;
+        let inodes = InodeSpace::new(geometry.ag_count())?;
 
-        let m = sys::try_arc(Mount {
+        Ok(sys::try_arc(Mount {
             buf,
             alloc,
             faults,
@@ -171,8 +206,7 @@ impl Mount {
             root: sb.root(),
             hash_seed: sb.hash_seed.get(),
             uuid: sb.uuid,
-            on_error: opts.errors,
-            sb: Spin::new(sb),
+            on_error,
             gate: RwSem::new(()),
             checkpoints: Mutex::new(Checkpoints::new(sb.lsn.get())),
             closed: AtomicU64::new(0),
@@ -183,17 +217,11 @@ impl Mount {
                 free: AtomicU64::new(sb.free_inodes.get()),
                 orphans: AtomicU64::new(sb.orphans.get()),
             },
-            inodes: InodeSpace::new(geometry.ag_count())?,
+            sb: Spin::new(block),
+            inodes,
             stats: Stats::default(),
             background: Spin::new(None),
-        })?;
-        if !read_only {
-            m.begin_writing()?;
-        }
-        if opts.background {
-            m.start_background()?;
-        }
-        Ok(m)
+        })?)
     }
 
     /// From here on the file system on the device is not clean.
@@ -217,8 +245,9 @@ impl Mount {
         let recorded = self.faults.take();
         let mut block = Block::must_zeroed();
         {
-            let mut sb = self.sb.lock();
-            change(&mut sb);
+            let mut held = self.sb.lock();
+            let sb = Superblock::of_mut(held.as_mut_slice()).ok_or(Error::new(Errno::UCLEAN))?;
+            change(sb);
             if recorded.count > 0 {
                 if sb.error_count.get() == 0 {
                     sb.first_error = recorded.first;
