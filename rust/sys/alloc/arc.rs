@@ -36,12 +36,12 @@ unsafe impl<T: Send + Sync> Sync for Arc<T> {}
 impl<T> Arc<T> {
     pub(super) fn with_mode(value: T, mode: Mode) -> SysResult<Self> {
         let inner = allocate(Layout::new::<Inner<T>>(), mode)?.cast::<Inner<T>>();
-        let object = Inner {
-            refs: Refcount::new(1),
-            value,
-        };
-        // SAFETY: Fresh memory for one `Inner<T>`.
-        unsafe { inner.write(object) };
+        // SAFETY: Fresh memory for one `Inner<T>`, whose fields are written one by one, so that the
+        // value need not be copied on the stack.
+        unsafe {
+            (&raw mut (*inner.as_ptr()).refs).write(Refcount::new(1));
+            (&raw mut (*inner.as_ptr()).value).write(value);
+        }
         // INVARIANT: The count is 1 and this is the reference.
         Ok(Self {
             inner,

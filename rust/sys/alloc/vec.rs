@@ -87,14 +87,14 @@ impl<T> Vec<T> {
     /// Appends, or ENOMEM.
     pub(crate) fn try_push(&mut self, value: T) -> SysResult<()> {
         self.try_reserve(1)?;
-        let _ = self.push_within_capacity(value);
+        self.push_reserved(value);
         Ok(())
     }
 
     /// Appends.
     pub(crate) fn must_push(&mut self, value: T) {
         self.must_reserve(1);
-        let _ = self.push_within_capacity(value);
+        self.push_reserved(value);
     }
 
     /// Appends without allocating; gives the value back when there is no room. Never sleeps.
@@ -102,11 +102,21 @@ impl<T> Vec<T> {
         if self.len == self.cap {
             return Err(value);
         }
+        self.push_reserved(value);
+        Ok(())
+    }
+
+    /// Appends; there is room. Straight from the argument to its place, without a copy on the
+    /// stack.
+    #[inline]
+    fn push_reserved(&mut self, value: T) {
+        if self.len == self.cap {
+            crate::sys::bug("push to a full array");
+        }
         // SAFETY: `len < cap`, so the element is inside the memory and not initialised.
         unsafe { self.at.add(self.len).write(value) };
         // INVARIANT: One more is initialised.
         self.len += 1;
-        Ok(())
     }
 
     /// Inserts at `at`, at most at the end. There is room.
