@@ -202,7 +202,7 @@ impl Links<'_> {
             let ctx = inode_ctx(self.m, self.inode);
             let step = disk::truncate_step(self.m, &mut txn, &ctx, &mut inner.data, self.from)?;
             let locks = match mark.filter(|_| !step.done) {
-                Some(delta) => {
+                Some(mut delta) => {
                     self.marked = Mark::Ours;
                     Some(delta.apply(&mut txn)?)
                 }
