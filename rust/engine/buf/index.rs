@@ -27,6 +27,10 @@ struct Slot {
     dirty_next: u32,
 }
 
+/// Bytes of a slot.
+#[cfg(test)]
+pub(super) const SLOT_BYTES: usize = core::mem::size_of::<Slot>();
+
 /// Memory for the slots and chains of a shard.
 pub(super) struct Storage {
     heads: sys::Vec<u32>,

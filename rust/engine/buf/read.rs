@@ -185,8 +185,12 @@ impl BufCache {
 
         match self.insert(new, must)? {
             Ok(buf) => {
-                // READING keeps everybody else off the content, so this does not wait.
-                let token = buf.buf.content.lock_owned();
+                // READING keeps everybody else off the content, so there is nothing to wait for, and
+                // it does not matter which other block's content the caller holds.
+                let token = match buf.buf.content.try_lock_owned() {
+                    Some(token) => token,
+                    None => buf.buf.content.lock_owned(),
+                };
                 self.dev.submit_read(block.get(), buf.buf.clone(), token);
                 Ok(buf)
             }

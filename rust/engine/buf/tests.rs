@@ -2,6 +2,8 @@
 
 //! Buffer word and buffer cache.
 
+#[cfg(not(any(feature = "shuttle", feature = "loom")))]
+mod cache;
 #[cfg(feature = "loom")]
 mod ordering;
 #[cfg(feature = "shuttle")]
