@@ -32,6 +32,7 @@ use crate::{
         alloc::{Claim, Reservation},
         error::{Error, Result},
         fork::Fork,
+        ialloc,
         inode::{Inode, InodeInner},
         mount::Mount,
         txn::FreeKind,
@@ -85,11 +86,9 @@ pub(crate) fn inode_ctx(m: &Mount, inode: &Inode) -> ExtentCtx {
     }
 }
 
-/// Where blocks of a file without blocks are wanted: its allocation group.
+/// Where blocks of a file without blocks are wanted: in its allocation group.
 pub(crate) fn home(m: &Mount, inode: &Inode) -> DiskBlock {
-    let geo = m.geo();
-    let ag = inode.ino.ag();
-    geo.disk_block(ag, geo.head_end(ag)).unwrap_or_default()
+    ialloc::goal_of(m, inode.ino)
 }
 
 impl<'a> Extents<'a> {

@@ -40,7 +40,7 @@ pub(crate) use self::{
     claim::{claim, InoClaim},
     delta::{MapDelta, MapOp},
     group::{AgInner, Group},
-    map::{inode_block, orphans_of, read_block, read_inode_block, status, Status},
-    reap::reap_empty_chunks,
+    map::{goal_of, inode_block, orphans_of, read_block, read_inode_block, status, Status},
+    reap::{may_reclaim, reap_empty_chunks},
 };
 pub use self::group::InodeSpace;

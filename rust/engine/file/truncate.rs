@@ -173,6 +173,7 @@ impl Links<'_> {
     }
 
     /// Runs links under one hold of the ILOCK, until all is done (true) or a checkpoint waits.
+    #[inline(never)]
     fn chain(
         &mut self,
         mut txn: Txn<'_>,

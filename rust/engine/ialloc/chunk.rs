@@ -60,6 +60,7 @@ const ZONE_BLOCKS: u32 = 256;
 
 /// Adds a chunk to the group, near index `near`. With `scatter` its blocks may be in other groups.
 /// Takes the AG inode lock. Nothing may be held; may sleep. EROFS, EIO, ENOMEM, EUCLEAN.
+#[inline(never)]
 pub(super) fn grow(m: &Arc<Mount>, group: &Group, near: u32, scatter: bool) -> Result<Grown> {
     let place = {
         let inner = group.read(m)?;
@@ -86,6 +87,7 @@ pub(super) fn grow(m: &Arc<Mount>, group: &Group, near: u32, scatter: bool) -> R
 }
 
 /// Eight contiguous blocks.
+#[inline(never)]
 fn find_space(
     m: &Arc<Mount>,
     group: &Group,
@@ -106,6 +108,7 @@ fn find_space(
 }
 
 /// The chunk to add, near chunk `near`; `None` if the group has all it can have.
+#[inline(never)]
 fn choose(m: &Mount, group: &Group, inner: &AgInner, near: u32) -> Result<Option<Place>> {
     let most = m.geo().max_chunks(group.ag);
     let mut from = place_of(near).0;
@@ -222,6 +225,7 @@ fn add(
 }
 
 /// Appends a block to the inode map.
+#[inline(never)]
 fn add_map_block(
     m: &Arc<Mount>,
     txn: &mut Txn<'_>,
@@ -282,6 +286,7 @@ pub(super) fn set_chunk(b: &mut crate::engine::txn::BlockMut<'_>, n: u32, exists
 }
 
 /// Makes the eight blocks of a new chunk 64 free slots.
+#[inline(never)]
 fn init_slots(
     m: &Arc<Mount>,
     txn: &mut Txn<'_>,

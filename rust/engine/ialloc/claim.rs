@@ -10,6 +10,7 @@ use super::{
     chunk::{grow, Grown},
     group::{AgInner, Group},
     map::{map_block, place_of},
+    reap::may_reclaim,
 };
 use crate::{
     engine::{
@@ -19,7 +20,6 @@ use crate::{
             Inode, InodeRef,
         },
         mount::Mount,
-        namespace,
     },
     format::{
         imap::MapBlock,
@@ -97,11 +97,11 @@ pub(crate) fn claim(m: &Arc<Mount>, parent: Ino, is_dir: bool) -> Result<InoClai
                 }
             }
         }
-        if round == 0 {
-            // Deleted inodes that still have their blocks and empty chunks are free space, too.
-            namespace::inodegc_flush(m)?;
-            m.sync()?;
+        // Deleted inodes that still have their blocks and empty chunks are free space, too.
+        if round == 1 || !may_reclaim(m) {
+            break;
         }
+        m.sync()?;
     }
     Err(Error::new(Errno::NOSPC))
 }
@@ -134,6 +134,7 @@ fn in_group<'m>(
 }
 
 /// A free number in an existing chunk of `group`.
+#[inline(never)]
 fn search<'m>(m: &'m Mount, group: &'m Group, near: u32) -> Result<Option<InoClaim<'m>>> {
     let inner = group.read(m)?;
     if (inner.free as usize) <= group.claimed() {
@@ -165,6 +166,7 @@ fn search<'m>(m: &'m Mount, group: &'m Group, near: u32) -> Result<Option<InoCla
 }
 
 /// A free number in map block `block`, from chunk `first` of it on.
+#[inline(never)]
 fn search_block<'m>(
     m: &'m Mount,
     group: &'m Group,
@@ -201,6 +203,7 @@ fn search_block<'m>(
 
 /// Claims a number that is free in the map; `None` if somebody else has claimed it or still looks
 /// at its last life. The caller holds the AG inode lock.
+#[inline(never)]
 fn take<'m>(m: &'m Mount, group: &'m Group, ino: Ino) -> Result<Option<InoClaim<'m>>> {
     let mut spare: Vec<u32> = Vec::new();
     loop {

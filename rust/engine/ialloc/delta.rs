@@ -37,7 +37,8 @@ pub(crate) enum MapOp {
     Alloc,
     /// Free to used, an orphan from birth: a file without a name.
     AllocOrphan,
-    /// Used to orphan: its last name has gone.
+    /// Used to orphan: its last name has gone, or a truncate of it takes several transactions. It
+    /// may be one already: unlinked after a truncate that failed.
     Orphan,
     /// Orphan to used: it got a name.
     Adopt,
@@ -45,22 +46,28 @@ pub(crate) enum MapOp {
     Free,
 }
 
-/// A bit of a mask that is now, and is to be.
+/// The two bits of a number as they must be before, and as they are after a change.
 struct Flip {
     alloc: (bool, bool),
-    orphan: (bool, bool),
+    /// `None`: either.
+    was_orphan: Option<bool>,
+    orphan: bool,
 }
 
 impl MapOp {
     fn flip(self) -> Flip {
-        let (alloc, orphan) = match self {
-            MapOp::Alloc => ((false, true), (false, false)),
-            MapOp::AllocOrphan => ((false, true), (false, true)),
-            MapOp::Orphan => ((true, true), (false, true)),
-            MapOp::Adopt => ((true, true), (true, false)),
-            MapOp::Free => ((true, false), (true, false)),
+        let (alloc, was_orphan, orphan) = match self {
+            MapOp::Alloc => ((false, true), Some(false), false),
+            MapOp::AllocOrphan => ((false, true), Some(false), true),
+            MapOp::Orphan => ((true, true), None, true),
+            MapOp::Adopt => ((true, true), Some(true), false),
+            MapOp::Free => ((true, false), Some(true), false),
         };
-        Flip { alloc, orphan }
+        Flip {
+            alloc,
+            was_orphan,
+            orphan,
+        }
     }
 }
 
@@ -127,7 +134,7 @@ impl<'m> MapDelta<'m> {
     /// Makes the changes in `txn`. The caller holds ILOCKs, commits at once and then drops what this
     /// returns. May sleep. EUCLEAN if the map is not as it must be: the transaction has failed.
     #[inline(never)]
-    pub(crate) fn apply(mut self, txn: &mut Txn<'_>) -> Result<MapLocks<'m>> {
+    pub(crate) fn apply(&mut self, txn: &mut Txn<'_>) -> Result<MapLocks<'m>> {
         sort_by_key(&mut self.changes, |c| {
             c.as_ref().map_or(Ino(u64::MAX), |c| c.ino)
         });
@@ -163,17 +170,20 @@ impl Change<'_> {
         let (block, n) = place_of(self.ino.chunk());
         let bit = 1_u64 << self.ino.chunk_bit();
 
-        let emptied = txn.modify(&self.map, |b| {
+        let done = txn.modify(&self.map, |b| {
             let map = MapBlock::of(b.bytes());
             let mut masks = *map.chunk(n)?;
             let (alloc, orphan) = (masks.alloc.get(), masks.orphan.get());
-            if (alloc & bit != 0) != flip.alloc.0 || (orphan & bit != 0) != flip.orphan.0 {
+            let was_orphan = orphan & bit != 0;
+            if (alloc & bit != 0) != flip.alloc.0
+                || flip.was_orphan.is_some_and(|was| was != was_orphan)
+            {
                 return None;
             }
             let alloc = if flip.alloc.1 { alloc | bit } else { alloc & !bit };
-            let orphan = if flip.orphan.1 { orphan | bit } else { orphan & !bit };
+            let orphan = if flip.orphan { orphan | bit } else { orphan & !bit };
             let free = moved16(map.free.get(), flip.alloc.1, flip.alloc.0)?;
-            let orphans = moved16(map.orphans.get(), flip.orphan.0, flip.orphan.1)?;
+            let orphans = moved16(map.orphans.get(), was_orphan, flip.orphan)?;
 
             // Two small pieces of the block, so that little is logged.
             masks.alloc.set(alloc);
@@ -184,9 +194,9 @@ impl Change<'_> {
             b.write(offset_of!(MapBlock, free), &free.to_le_bytes()).ok()?;
             b.write(offset_of!(MapBlock, orphans), &orphans.to_le_bytes())
                 .ok()?;
-            Some(alloc == 0)
+            Some((alloc == 0, was_orphan))
         });
-        let Some(emptied) = emptied else {
+        let Some((emptied, was_orphan)) = done else {
             return Err(Error::corrupt(
                 self.map.block().0,
                 "inode map: bits or counts are not those of the inode",
@@ -194,7 +204,7 @@ impl Change<'_> {
         };
 
         let free = moved(inner.free, flip.alloc.1, flip.alloc.0);
-        let orphans = moved(inner.orphans, flip.orphan.0, flip.orphan.1);
+        let orphans = moved(inner.orphans, was_orphan, flip.orphan);
         let (Some(free), Some(orphans)) = (free, orphans) else {
             return Err(Error::corrupt(self.header.block().0, "inode counts"));
         };
@@ -202,7 +212,7 @@ impl Change<'_> {
         inner.orphans = orphans;
         let counts = m.counts();
         count(&counts.free, flip.alloc.1, flip.alloc.0);
-        count(&counts.orphans, flip.orphan.0, flip.orphan.1);
+        count(&counts.orphans, was_orphan, flip.orphan);
         txn.modify(&self.header, |b| inner.store_counts(b))?;
 
         if self.op == MapOp::Free {

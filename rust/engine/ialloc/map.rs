@@ -94,6 +94,23 @@ pub(crate) fn inode_block(
         .ok_or_else(|| broken(group.ag, "a chunk of the inode map is a hole in the inode file"))
 }
 
+/// Share of an allocation group, at its beginning, that is left to inode chunks as long as there is
+/// space elsewhere: one in so many blocks.
+const CHUNK_SHARE: u32 = 16;
+
+/// Where the blocks of inode `ino` are best, if it has none yet: in its group, behind the part where
+/// the inode file grows. So chunks of inodes stay together, and the inode file has few extents
+/// (rules P7), without keeping anything from anybody.
+pub(crate) fn goal_of(m: &Mount, ino: Ino) -> DiskBlock {
+    let geo = m.geo();
+    let ag = ino.ag();
+    let head = geo.head_end(ag);
+    let inside = head.saturating_add(geo.ag_len(ag) / CHUNK_SHARE);
+    geo.disk_block(ag, inside)
+        .or_else(|| geo.disk_block(ag, head))
+        .unwrap_or_default()
+}
+
 /// Reads a block of inode slots. May sleep.
 pub(crate) fn read_block(m: &Mount, ag: AgNumber, block: DiskBlock) -> Result<BufRef> {
     m.buf().read(block, INODE_BLOCK, Owner::inode_file(ag))

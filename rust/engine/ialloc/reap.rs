@@ -53,6 +53,14 @@ pub(crate) fn reap_empty_chunks(m: &Arc<Mount>) -> Result<u32> {
     Ok(freed)
 }
 
+/// Whether there are deleted inodes or empty chunks that hold space.
+pub(crate) fn may_reclaim(m: &Mount) -> bool {
+    m.inodes
+        .groups()
+        .iter()
+        .any(|group| group.doomed.len() != 0 || group.empty.len() != 0)
+}
+
 enum Reaped {
     /// Freed.
     Yes,

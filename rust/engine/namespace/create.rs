@@ -57,7 +57,7 @@ pub(super) fn create_with(
     let claim = ialloc::claim(m, dir.ino, is_dir)?;
     let inode = claim.object()?;
 
-    let mut txn = m.begin_near(res, entry::near(m, dir.ino))?;
+    let mut txn = entry::begin(m, res, dir)?;
     let mut d = dir.ilock.write();
     d.check_dir()?;
     entry::find_nothing(m, dir.ino, &d, name)?;
@@ -86,7 +86,7 @@ pub(super) fn create_with(
         n.core.parent = dir.ino;
     }
     fill(&mut txn, claim.ino, &mut n)?;
-    finish(txn, delta, claim, &inode, &n)?;
+    finish(txn, &mut delta, claim, &inode, &n)?;
     drop(n);
     Ok(inode)
 }
@@ -101,7 +101,7 @@ pub fn tmpfile(m: &Arc<Mount>, dir: &InodeRef, new: &NewInode) -> Result<InodeRe
     let claim = ialloc::claim(m, dir.ino, false)?;
     let inode = claim.object()?;
 
-    let mut txn = m.begin(res::TMPFILE)?;
+    let mut txn = entry::begin(m, res::TMPFILE, dir)?;
     let mut n = inode.ilock.write_nested(NEST_NEW);
     let mut delta = MapDelta::new(m);
     delta.add(claim.ino, MapOp::AllocOrphan)?;
@@ -109,15 +109,16 @@ pub fn tmpfile(m: &Arc<Mount>, dir: &InodeRef, new: &NewInode) -> Result<InodeRe
 
     n.init(claim.ino, new, 0);
     n.data = Fork::new(ForkFormat::InlineExtents);
-    finish(txn, delta, claim, &inode, &n)?;
+    finish(txn, &mut delta, claim, &inode, &n)?;
     drop(n);
     Ok(inode)
 }
 
 /// The end of the transaction that makes `inode`: map bits, commit, and everybody can find it.
+#[inline(never)]
 pub(super) fn finish(
     mut txn: Txn<'_>,
-    delta: MapDelta<'_>,
+    delta: &mut MapDelta<'_>,
     claim: InoClaim<'_>,
     inode: &InodeRef,
     inner: &InodeWrite<'_>,

@@ -7,15 +7,17 @@ use crate::{
     engine::{
         dir::{self, DirEntry},
         error::{Error, Result},
+        ialloc,
         inode::{Inode, InodeInner, InodeRef},
         mount::Mount,
+        txn::{Txn, TxnRes},
     },
     format::{
         dirent::{FileType, DIRENT_HEAD},
         limits::MAX_LINKS,
-        units::{DiskBlock, Ino},
+        units::Ino,
     },
-    sys::Errno,
+    sys::{Arc, Errno},
 };
 
 /// The context of directory `ino` for the directory code. New blocks go near the inode.
@@ -23,16 +25,21 @@ pub(super) fn ctx(m: &Mount, ino: Ino) -> dir::Ctx {
     dir::Ctx {
         owner: ino,
         seed: m.hash_seed(),
-        near: near(m, ino),
+        near: ialloc::goal_of(m, ino),
     }
 }
 
-/// Where blocks of an inode are best: in its group. The beginning of the group's data area is good
-/// enough: the allocator takes the nearest free block.
-pub(super) fn near(m: &Mount, ino: Ino) -> DiskBlock {
-    let geo = m.geo();
-    geo.disk_block(ino.ag(), geo.head_end(ino.ag()))
-        .unwrap_or_default()
+/// Begins an operation in directory `dir`. When there is no space, what is being deleted is finished
+/// first (rules M23). Nothing may be held; may sleep. ENOSPC, EROFS, EIO, ENOMEM.
+pub(super) fn begin<'m>(m: &'m Arc<Mount>, res: TxnRes, dir: &Inode) -> Result<Txn<'m>> {
+    let goal = ialloc::goal_of(m, dir.ino);
+    match m.begin_near(res, goal) {
+        Err(e) if e.is(Errno::NOSPC) && ialloc::may_reclaim(m) => {
+            m.sync()?;
+            m.begin_near(res, goal)
+        }
+        other => other,
+    }
 }
 
 /// Looks `name` up in a locked directory.

@@ -169,6 +169,12 @@ fn inactivate(m: &Arc<Mount>, inode: &InodeRef) -> Result {
         _ => {}
     }
 
+    free_number(m, inode)
+}
+
+/// The last transaction: the number becomes free.
+#[inline(never)]
+fn free_number(m: &Arc<Mount>, inode: &InodeRef) -> Result {
     let mut txn = m.begin(res::INACTIVATE)?;
     let mut inner = inode.ilock.write();
     let mut delta = MapDelta::new(m);

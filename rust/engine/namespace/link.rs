@@ -24,7 +24,7 @@ use crate::{
 /// ENOSPC, EROFS, EIO, ENOMEM, EUCLEAN, EBADMSG.
 pub fn link(m: &Arc<Mount>, inode: &InodeRef, dir: &InodeRef, name: &[u8], now: Time) -> Result {
     dir::check_name(name)?;
-    let mut txn = m.begin_near(res::LINK, entry::near(m, dir.ino))?;
+    let mut txn = entry::begin(m, res::LINK, dir)?;
     let (mut d, i) = lock_two(dir, inode);
     // The same inode: a directory.
     let mut i = i.ok_or_else(|| Error::new(Errno::PERM))?;

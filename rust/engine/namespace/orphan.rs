@@ -55,6 +55,12 @@ pub fn recover_orphans(m: &Arc<Mount>) -> Result {
 #[inline(never)]
 fn finish_truncate(m: &Arc<Mount>, inode: &InodeRef) -> Result {
     file::free_beyond_size(m, inode)?;
+    adopt(m, inode)
+}
+
+/// The inode is no orphan any more.
+#[inline(never)]
+fn adopt(m: &Arc<Mount>, inode: &InodeRef) -> Result {
     let mut txn = m.begin(res::SETATTR)?;
     let inner = inode.ilock.write();
     let mut delta = MapDelta::new(m);

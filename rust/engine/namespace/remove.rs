@@ -40,7 +40,7 @@ fn remove(
     now: Time,
     want_dir: bool,
 ) -> Result {
-    let mut txn = m.begin_near(res::REMOVE, entry::near(m, dir.ino))?;
+    let mut txn = entry::begin(m, res::REMOVE, dir)?;
     let (mut d, i) = lock_two(dir, inode);
     // A directory is never in itself.
     let mut i = i.ok_or_else(|| Error::new(Errno::INVAL))?;

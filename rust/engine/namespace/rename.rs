@@ -44,10 +44,10 @@ pub fn rename(m: &Arc<Mount>, args: &RenameArgs<'_>) -> Result {
     }
     if args.flags.whiteout {
         let claim = ialloc::claim(m, args.old_dir.ino, false)?;
-        let txn = m.begin_near(res::RENAME_WHITEOUT, entry::near(m, args.new_dir.ino))?;
+        let txn = entry::begin(m, res::RENAME_WHITEOUT, args.new_dir)?;
         return move_name(m, args, txn, Some(claim));
     }
-    let txn = m.begin_near(res::RENAME, entry::near(m, args.new_dir.ino))?;
+    let txn = entry::begin(m, res::RENAME, args.new_dir)?;
     move_name(m, args, txn, None)
 }
 
@@ -128,6 +128,33 @@ impl<'a> Locked<'a> {
         }
     }
 
+    /// Gives all inodes their new link counts and times, and a moved directory its parent.
+    #[inline(never)]
+    fn settle(
+        &mut self,
+        args: &RenameArgs<'_>,
+        is_dir: bool,
+        (old_links, new_links, target_links): (u32, u32, Option<u32>),
+    ) {
+        // In one directory only the new count is right.
+        if self.crosses() {
+            self.old_dir.core.nlink = old_links;
+        }
+        self.new_dir_mut().core.nlink = new_links;
+        self.touch_dirs(args);
+        if is_dir {
+            self.inode.core.parent = args.new_dir.ino;
+        }
+        self.inode.core.touch(args.now, false);
+        if let (Some(target), Some(inner), Some(links)) =
+            (args.target, &mut self.target, target_links)
+        {
+            inner.core.nlink = links;
+            inner.core.touch(args.now, false);
+            target.set_links(links);
+        }
+    }
+
     /// Counts the change in both directories.
     fn touch_dirs(&mut self, args: &RenameArgs<'_>) {
         self.old_dir.core.touch(args.now, true);
@@ -195,23 +222,7 @@ fn move_name(
     enter(m, &mut txn, args, &mut l, ftype)?;
     leave(m, &mut txn, args, &mut l, left.as_ref().map(|i| i.ino))?;
 
-    // In one directory only target_dir counts, and new_dir_mut is the old one.
-    if l.crosses() {
-        l.old_dir.core.nlink = old_links;
-    }
-    l.new_dir_mut().core.nlink = new_links;
-    l.touch_dirs(args);
-    if is_dir {
-        l.inode.core.parent = args.new_dir.ino;
-    }
-    l.inode.core.touch(args.now, false);
-    if let (Some(target), Some(links)) = (&mut l.target, target_links) {
-        target.core.nlink = links;
-        target.core.touch(args.now, false);
-    }
-    if let (Some(args_target), Some(links)) = (args.target, target_links) {
-        args_target.set_links(links);
-    }
+    l.settle(args, is_dir, (old_links, new_links, target_links));
 
     let done = match (whiteout, &left, w) {
         (Some(claim), Some(inode), Some(mut w)) => {
@@ -223,7 +234,7 @@ fn move_name(
                 ..NewInode::default()
             };
             w.init(claim.ino, &new, 1);
-            create::finish(txn, delta, claim, inode, &w)
+            create::finish(txn, &mut delta, claim, inode, &w)
         }
         _ => {
             let locks = delta.apply(&mut txn)?;
@@ -295,7 +306,7 @@ fn exchange(m: &Arc<Mount>, args: &RenameArgs<'_>) -> Result {
     if target.same(args.inode) {
         return Ok(());
     }
-    let mut txn = m.begin_near(res::RENAME, entry::near(m, args.new_dir.ino))?;
+    let mut txn = entry::begin(m, res::RENAME, args.new_dir)?;
     let mut l = Locked::take(m, args)?;
     let Some(t) = &l.target else {
         return Err(Error::new(Errno::NOENT));

@@ -5,11 +5,12 @@
 //! A target of up to 320 bytes is in the inode. A longer one is in one or two metadata blocks of
 //! their own kind, so that it is checksummed, and there with the commit that makes the name.
 
-use super::{create::create_with, entry, NewInode};
+use super::{create::create_with, NewInode};
 use crate::{
     engine::{
         error::{Error, Result},
         fork::{Fork, ForkFormat},
+        ialloc,
         inode::{InodeInner, InodeRef},
         mount::Mount,
         txn::{res, FreeKind, Txn},
@@ -68,7 +69,7 @@ fn write_target(
     target: &[u8],
 ) -> Result {
     inner.data = Fork::new(ForkFormat::InlineExtents);
-    let mut near = entry::near(m, ino);
+    let mut near = ialloc::goal_of(m, ino);
     for (index, part) in (0_u32..).zip(target.chunks(SYMLINK_BYTES)) {
         let buf = txn.new_meta(near, BlockKind::Symlink, Owner::inode(ino))?;
         txn.modify(&buf, |b| -> Result {

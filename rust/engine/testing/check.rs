@@ -33,6 +33,8 @@ pub(crate) struct Summary {
     pub(crate) slots: BTreeMap<u64, InodeSlot>,
     /// Name and inode of every entry by directory.
     pub(crate) dirs: BTreeMap<u64, Vec<(Vec<u8>, u64)>>,
+    /// Number of extents of each group's inode file.
+    pub(crate) file_extents: Vec<usize>,
     /// Extents of every inode.
     pub(crate) extents: BTreeMap<u64, Vec<Extent>>,
 }
@@ -174,6 +176,7 @@ impl Checker<'_> {
         let header = AgHeader::of(&block);
         let map = self.hidden(&header.inode_map, Owner::inode_map(ag))?;
         let file = self.hidden(&header.inode_file, Owner::inode_file(ag))?;
+        self.sum.file_extents.push(file.len());
         let find = |extents: &[Extent], block: u64| {
             extents.iter().find_map(|e| e.map(FileBlock(block)))
         };
