@@ -30,6 +30,7 @@ pub mod iomap;
 pub mod namei;
 pub mod pagemap;
 pub mod seq_file;
+pub mod shrinker;
 pub mod stat;
 pub mod statfs;
 pub mod super_types;

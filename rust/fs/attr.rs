@@ -103,7 +103,8 @@ fn take_back(inode: &Inode) {
 /// truncate(2): changes the size, then the other attributes in the VFS inode.
 ///
 /// `i_rwsem` is held by the VFS. The invalidate lock keeps faults out, from before the page cache
-/// is cut until the blocks are gone; direct I/O is waited for (races.md 7.6).
+/// is cut until the blocks are gone; direct I/O is waited for.
+#[inline(never)]
 fn set_size(args: &mut SetAttr<'_, Latchfs>, size: u64) -> Result {
     let inode = args.inode();
     let (m, r) = (mount_of(inode), inode.data());

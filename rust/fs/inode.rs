@@ -122,6 +122,7 @@ pub fn refresh(inode: &Inode) {
 /// Logs what differs between the VFS inode and the engine: mode, owner, times, version.
 ///
 /// One transaction if anything does, else nothing. May sleep; no lock of the engine is held.
+#[inline(never)]
 pub fn push_attrs(inode: &Inode) -> Result {
     let attrs = inode.data().attrs();
     let differs = |new, old| (new != old).then_some(new);

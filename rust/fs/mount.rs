@@ -24,6 +24,8 @@ use crate::kapi::fs_context::MountLog;
 use crate::kapi::fs_context::Parameter;
 use crate::kapi::ioend::Workqueue;
 use crate::kapi::seq_file::SeqFile;
+use crate::kapi::shrinker::Shrink;
+use crate::kapi::shrinker::Shrinker;
 use crate::kapi::statfs::StatFs;
 use crate::kapi::super_types::NewSuper;
 use crate::kapi::super_types::SuperOps;
@@ -34,11 +36,31 @@ use kernel::prelude::*;
 /// What statfs(2) reports as the type: `LTCH`.
 pub const MAGIC: u32 = 0x4c54_4348;
 
-/// What latchfs keeps beside a super block.
+/// What memory reclaim may take: metadata buffers and inodes that are clean and unused, and indexes
+/// of free space.
+pub struct Caches(Arc<Mount>);
+
+impl Shrink for Caches {
+    fn count(&self) -> usize {
+        let buffers = usize::try_from(self.0.buf().count()).unwrap_or(usize::MAX);
+        buffers.saturating_add(crate::engine::inode::cached(&self.0))
+    }
+
+    fn scan(&self, n: usize) -> usize {
+        let inodes = crate::engine::inode::reclaim(&self.0, n);
+        let buffers = self.0.buf().reclaim(n.saturating_sub(inodes));
+        let runs = self.0.alloc().shrink();
+        inodes.saturating_add(buffers).saturating_add(runs as usize)
+    }
+}
+
+/// What latchfs keeps beside a super block. The fields are dropped in this order.
 pub struct Super {
+    /// Gives memory back.
+    pub shrinker: Shrinker<Caches>,
     /// The engine.
     pub mount: Arc<Mount>,
-    /// Runs the completions of writeback. After `mount`, so that it is dropped later.
+    /// Runs the completions of writeback.
     pub completions: Workqueue,
     /// Options in force.
     pub options: Live,
@@ -79,7 +101,12 @@ impl ContextOps for Latchfs {
             uuid: mount.uuid(),
             max_links: limits::MAX_LINKS,
         });
+        let shrinker = Shrinker::new(sb.id(), Caches(mount.clone())).inspect_err(|_| {
+            // The error is already there; nothing was changed.
+            let _ = mount.unmount();
+        })?;
         Ok(Super {
+            shrinker,
             mount,
             completions,
             options: Live::new(&options),
@@ -98,7 +125,7 @@ impl ContextOps for Latchfs {
 
     fn mounted(sb: &SuperBlock) -> Result {
         if !sb.rdonly() {
-            namespace::recover_orphans(&sb.data().mount).edge(sb)?;
+            start_writing(sb)?;
         }
         Ok(())
     }
@@ -118,11 +145,25 @@ impl ContextOps for Latchfs {
                 return Err(EROFS);
             }
             data.mount.set_read_only(false).edge(sb)?;
-            namespace::recover_orphans(&data.mount).edge(sb)?;
+            start_writing(sb)?;
         }
         data.options.set(&options);
         Ok(())
     }
+}
+
+/// What a mount that may change things needs, from mount on or from remount on.
+fn start_writing(sb: &SuperBlock) -> Result {
+    start_inodegc(sb)?;
+    namespace::recover_orphans(&sb.data().mount).edge(sb)
+}
+
+/// Starts to free deleted files in the background, those that wait first.
+fn start_inodegc(sb: &SuperBlock) -> Result {
+    let m = &sb.data().mount;
+    namespace::stop_inodegc(m);
+    namespace::start_inodegc(m).edge(sb)?;
+    namespace::inodegc_flush(m).edge(sb)
 }
 
 impl SuperOps for Latchfs {
@@ -152,12 +193,19 @@ impl SuperOps for Latchfs {
 
     fn freeze_fs(sb: &SuperBlock) -> Result {
         if !sb.rdonly() {
-            sb.data().mount.sync().edge(sb)?;
+            let m = &sb.data().mount;
+            // What is deleted from now on waits for the thaw: nothing else writes in the
+            // background once all is on the device.
+            namespace::stop_inodegc(m);
+            m.sync().edge(sb)?;
         }
         Ok(())
     }
 
-    fn unfreeze_fs(_sb: &SuperBlock) -> Result {
+    fn unfreeze_fs(sb: &SuperBlock) -> Result {
+        if !sb.rdonly() {
+            start_inodegc(sb)?;
+        }
         Ok(())
     }
 

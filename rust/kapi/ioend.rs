@@ -5,7 +5,7 @@
 //! C header: `include/linux/iomap.h` (`struct iomap_ioend`).
 //!
 //! `bi_end_io` runs in interrupt context: it puts the ioend on the inode's list and queues the
-//! inode's work on a workqueue of its own with a rescuer (races.md 6.3). The worker sorts and
+//! inode's work on a workqueue of its own with a rescuer. The worker sorts and
 //! merges what has gathered and calls the file system once for each contiguous range, then ends
 //! the writeback of its folios. So a task that waits for writeback finds the transaction done.
 

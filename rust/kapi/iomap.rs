@@ -2,7 +2,7 @@
 
 //! iomap: the file system answers where bytes of a file are, iomap does the I/O.
 //!
-//! C header: `include/linux/iomap.h`. Which locks iomap holds around each callback: races.md 7.
+//! C header: `include/linux/iomap.h`. The text of each callback says which locks are held.
 
 use super::assume;
 use super::fs::FileSystem;
