@@ -7,9 +7,9 @@
 //! the [`TreeKind`]'s; everything else is the same code.
 //!
 //! * [`page`], [`edit`], [`split`]: a node as bytes. No I/O, no locks.
-//! * [`path`]: from the root to a leaf, every step checked.
+//! * `path`: from the root to a leaf, every step checked.
 //! * [`cursor`]: reading in key order.
-//! * [`insert`], [`remove`], [`destroy`]: changes.
+//! * `insert`, `remove`, [`destroy`]: changes.
 //!
 //! # Shape
 //!
@@ -43,11 +43,11 @@
 pub mod cursor;
 pub mod destroy;
 pub mod edit;
-pub mod insert;
+mod insert;
 mod kinds;
 pub mod page;
 mod path;
-pub mod remove;
+mod remove;
 pub mod split;
 
 #[cfg(test)]
@@ -129,7 +129,7 @@ pub trait TreeKind {
 
 /// The tree of one owner. Stateless: the root is the caller's, in the fork it protects by its lock.
 ///
-/// This type only knows what records are; [`Raw`] does the work, on bytes, once for all kinds.
+/// This type only knows what records are; `Raw` does the work, on bytes, once for all kinds.
 pub struct Tree<K: TreeKind> {
     raw: Raw,
     kind: PhantomData<fn() -> K>,

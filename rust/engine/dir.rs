@@ -14,7 +14,7 @@
 //!
 //! "." and ".." are not entries. The inode knows its parent.
 //!
-//! * [`inline`]: entries in the inode;
+//! * `inline`: entries in the inode;
 //! * [`buffer`]: copies of entries for readdir.
 //!
 //! # Locks
