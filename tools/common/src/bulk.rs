@@ -4,7 +4,10 @@
 //! images.
 
 use latchfs_engine::format::{
-    header::reseal, limits::{MAX_TREE_DEPTH, NODE_ENTRIES}, Block, Context, Dirent, DiskBlock, Extent, NodeEntry, Owner, TreeBlock, TreeKind, TreeRoot, BLOCK_SIZE,
+    header::reseal,
+    limits::{MAX_TREE_DEPTH, NODE_ENTRIES},
+    Block, Context, Dirent, DiskBlock, Extent, NodeEntry, Owner, TreeBlock, TreeKind, TreeRoot,
+    BLOCK_SIZE,
 };
 use zerocopy::{
     little_endian::{U16, U64},

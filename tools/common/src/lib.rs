@@ -6,6 +6,8 @@ pub mod bulk;
 pub mod cli;
 pub mod size;
 pub mod target;
+pub mod volume;
 
 pub use cli::Failure;
 pub use target::{Access, Target};
+pub use volume::Volume;
