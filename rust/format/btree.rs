@@ -3,11 +3,13 @@
 //! Nodes of the one B+tree of the format: extents, directories, later extended attributes.
 //!
 //! All trees are keyed by a u64. An interior node is a packed, sorted list of (key, child); the key
-//! is a lower bound of everything below the child, and the keys of the next child are not below
-//! its own key. A leaf of fixed records is a packed, sorted list, too. A leaf of variable records
-//! is slotted: an array of u16 offsets, sorted by key, grows up from byte 64, the records grow down
-//! from the end of the block. Deleting leaves gaps among the records; `heap_free` counts their
-//! bytes, and compaction rewrites the block when the gap in the middle is too small.
+//! is a lower bound of everything below the child, which is below the key of the next one. The first
+//! key of a node is the one its parent has for it; 0 on the left edge of the tree.
+//!
+//! A leaf of fixed records is a packed, sorted list, too. A leaf of variable records is slotted: an
+//! array of u16 offsets, sorted by key, grows up from byte 64, the records grow down from the end of
+//! the block. Deleting leaves gaps among the records; `heap_free` counts their bytes, and compaction
+//! rewrites the block when the gap in the middle is too small.
 
 use core::mem::{offset_of, size_of};
 

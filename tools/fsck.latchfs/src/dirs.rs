@@ -128,7 +128,7 @@ impl<'c> Checker<'c> {
             };
         };
         if !info.is(USABLE) {
-            info.refs += 1;
+            info.refs = info.refs.saturating_add(1);
             // The damage of the slot was reported; an empty one makes the entry dangle.
             if info.is(EMPTY) {
                 return self.report(Problem::DirentDangling {

@@ -18,8 +18,8 @@ mod space;
 mod structure;
 
 use latchfs_engine::format::{
-    header::reseal, verify_block, AgNumber, Block, BlockKind, BlockRange, DiskBlock, Geometry, Ino,
-    InodeSlot, Lsn, Owner,
+    header::reseal, verify_block, AgNumber, Block, BlockKind, BlockRange, Defect, DefectKind,
+    DiskBlock, Geometry, Ino, InodeSlot, Lsn, Owner,
 };
 use latchfs_host::{Device, Errno};
 
@@ -76,6 +76,12 @@ pub fn repair(dev: &Device, options: &Options) -> Result<Outcome, Failed> {
     let mut done = Vec::new();
     for _ in 0..ROUNDS {
         let mut checker = examine(dev, options)?;
+        if !checker.sb.can_write() {
+            return Err(Failed::Fatal(Fatal::Unsupported {
+                defect: Defect::new("ro_compat", DefectKind::Unsupported),
+                found: checker.sb.ro_compat.get(),
+            }));
+        }
         let messages = path::messages(&mut checker);
         let mut surgeon = Surgeon {
             c: checker,

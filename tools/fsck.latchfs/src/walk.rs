@@ -241,7 +241,9 @@ fn keys_fit(node: &TreeBlock, kind: TreeKind, visit: Visit) -> bool {
     };
     match (key(0), key(last)) {
         (Some(first), Some(last)) => {
-            first >= visit.low && visit.high.is_none_or(|high| last < high)
+            // The first key of an interior node is the lower bound itself.
+            let low = first == visit.low || (node.level == 0 && first > visit.low);
+            low && visit.high.is_none_or(|high| last < high)
         }
         _ => false,
     }

@@ -102,8 +102,11 @@ impl Surgeon<'_> {
         let mut block = Box::new([0; BLOCK_SIZE]);
         MapBlock::format(&mut block, &self.c.context, at, ag, index);
         let map = MapBlock::of_mut(&mut block);
+        let Some(first) = index.checked_mul(MAP_CHUNKS) else {
+            return Ok(false);
+        };
         for n in 0..MAP_CHUNKS {
-            if let Some(masks) = self.masks(ag, index * MAP_CHUNKS + n) {
+            if let Some(masks) = self.masks(ag, first.saturating_add(n)) {
                 map.set_chunk(n, true);
                 if let Some(to) = map.chunk_mut(n) {
                     *to = masks;
