@@ -9,7 +9,7 @@
 //! * [`options`]: mount options;
 //! * [`inode`]: from the engine's inode to the VFS inode and back;
 //! * [`attr`]: stat, chmod, chown, utimes, truncate, chattr;
-//! * [`namei`]: names;
+//! * [`namei`][]: names;
 //! * [`file`]: read, write, fsync, readdir;
 //! * [`data`]: iomap and writeback;
 //! * [`export`]: file handles;

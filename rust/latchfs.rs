@@ -34,6 +34,10 @@ mod fs;
     unused_imports,
     reason = "ring 3 need not use every part of a C interface"
 )]
+#[allow(
+    clippy::missing_safety_doc,
+    reason = "callbacks: the caller is C, and keeps what the C header says"
+)]
 #[expect(unsafe_code, reason = "ring 2 wraps C")]
 mod kapi;
 

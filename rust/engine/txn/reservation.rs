@@ -54,6 +54,7 @@ impl TxnRes {
     }
 
     /// The blocks may come from the hidden pool.
+    #[allow(clippy::wrong_self_convention, reason = "blocks from the pool")]
     pub const fn from_pool(mut self) -> Self {
         self.pool = true;
         self
