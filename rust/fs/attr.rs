@@ -50,7 +50,8 @@ impl InodeOps for Latchfs {
             None => args.copy(),
         }
         inode.inc_version();
-        push_attrs(inode).inspect_err(|_| take_back(inode))
+        push_attrs(inode).inspect_err(|_| take_back(inode))?;
+        sync_if_asked(inode)
     }
 
     fn readlink(inode: &Inode, out: &mut KVec<u8>) -> Result {
@@ -72,13 +73,21 @@ impl InodeOps for Latchfs {
         inode.inc_version();
         namespace::set_flags(mount_of(inode), inode.data(), flags, None, now).at(inode)?;
         inode.set_flags(inode::vfs_flags(flags), inode::S_MASK);
-        Ok(())
+        sync_if_asked(inode)
     }
 
     fn sync_lazytime(inode: &Inode) {
         // Nobody to report to: the next fsync or sync tries again and does report.
         let _ = push_attrs(inode);
     }
+}
+
+/// Makes a change of attributes durable if the mount or the inode asks for it (`sync`, chattr +S).
+fn sync_if_asked(inode: &Inode) -> Result {
+    if inode.is_sync() {
+        mount_of(inode).sync().at(inode)?;
+    }
+    Ok(())
 }
 
 /// The attributes of statx(2) for our flags.

@@ -18,21 +18,21 @@ pub trait Edge<T> {
     /// The errno for the VFS. Damage that was found makes `errors=` happen.
     fn edge(self, sb: &SuperBlock) -> Result<T>;
 
-    /// [`Edge::edge`] for the super block of `inode`.
-    fn at(self, inode: &Inode) -> Result<T>
-    where
-        Self: Sized,
-    {
-        self.edge(inode.sb())
-    }
+    /// [`Edge::edge`] for an operation on `inode`.
+    fn at(self, inode: &Inode) -> Result<T>;
 }
 
 impl<T> Edge<T> for engine::error::Result<T> {
     fn edge(self, sb: &SuperBlock) -> Result<T> {
         self.map_err(|e| {
-            if e.is(Errno::UCLEAN) || e.is(Errno::BADMSG) {
-                damaged(sb);
-            }
+            damaged(sb, None, e);
+            to_error(e)
+        })
+    }
+
+    fn at(self, inode: &Inode) -> Result<T> {
+        self.map_err(|e| {
+            damaged(inode.sb(), Some(inode), e);
             to_error(e)
         })
     }
@@ -43,8 +43,13 @@ pub fn to_error(e: engine::error::Error) -> Error {
     Error::from_errno(e.errno().raw().wrapping_neg())
 }
 
-/// Damage was found on the device: does what the mount option says. Any context that may sleep.
-fn damaged(sb: &SuperBlock) {
+/// If the error is damage on the device: reports it, and does what the mount option says. Any
+/// context that may sleep.
+fn damaged(sb: &SuperBlock, inode: Option<&Inode>, e: engine::error::Error) {
+    if !e.is(Errno::UCLEAN) && !e.is(Errno::BADMSG) {
+        return;
+    }
+    sb.report_damage(inode, to_error(e));
     let data = sb.data();
     match data.options.get().on_error {
         OnError::Continue => {}

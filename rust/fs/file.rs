@@ -94,7 +94,7 @@ impl FileOps for Latchfs {
 fn emit_all(ctx: &mut DirContext, buf: &EntryBuf) -> bool {
     for entry in buf.iter() {
         ctx.move_to(entry.key);
-        if !ctx.emit(entry.name, entry.ino.get(), dirent_type(entry.ftype as u8)) {
+        if !ctx.emit(entry.name, entry.ino.get(), dirent_type(entry.ftype)) {
             return false;
         }
         ctx.move_to(entry.key.saturating_add(1));
@@ -133,6 +133,10 @@ fn write_with_space(io: &mut Kiocb<'_, Latchfs>) -> Result<usize> {
 /// data as a direct write would.
 fn write_locked(io: &mut Kiocb<'_, Latchfs>) -> Result<usize> {
     let inode = io.inode();
+    if io.direct() && io.nowait() {
+        // It would wait for its own writeback.
+        return Err(EAGAIN);
+    }
     let lock = if io.nowait() {
         inode.try_lock().ok_or(EAGAIN)?
     } else {

@@ -13,6 +13,7 @@
 #include <linux/fs.h>
 #include <linux/fs_context.h>
 #include <linux/fs_parser.h>
+#include <linux/fserror.h>
 #include <linux/iomap.h>
 #include <linux/iversion.h>
 #include <linux/module.h>
@@ -39,6 +40,8 @@ const u32 LATCHFS_CONST_FMODE_32BITHASH = (__force u32)FMODE_32BITHASH;
 const u32 LATCHFS_CONST_IOCB_NOWAIT = (__force u32)IOCB_NOWAIT;
 const u32 LATCHFS_CONST_IOCB_DSYNC = (__force u32)IOCB_DSYNC;
 const u32 LATCHFS_CONST_FOP_BUFFER_RASYNC = (__force u32)FOP_BUFFER_RASYNC;
+const u32 LATCHFS_CONST_FOP_BUFFER_WASYNC = (__force u32)FOP_BUFFER_WASYNC;
+const u32 LATCHFS_CONST_FOP_DONTCACHE = (__force u32)FOP_DONTCACHE;
 const loff_t LATCHFS_CONST_MAX_LFS_FILESIZE = MAX_LFS_FILESIZE;
 const u32 LATCHFS_CONST_I_NEW = I_NEW;
 const u32 LATCHFS_CONST_UUID_SIZE = UUID_SIZE;
@@ -300,6 +303,11 @@ bool latchfs_helper_is_dirsync(const struct inode *inode)
 	return IS_DIRSYNC(inode);
 }
 
+bool latchfs_helper_is_sync(const struct inode *inode)
+{
+	return IS_SYNC(inode);
+}
+
 u32 latchfs_helper_logical_block_size(struct block_device *bdev)
 {
 	return bdev_logical_block_size(bdev);
@@ -493,6 +501,12 @@ void latchfs_helper_statfs_fsid(struct kstatfs *buf, const u8 *uuid)
 void latchfs_helper_sync_filesystem_data(struct super_block *sb)
 {
 	sync_inodes_sb(sb);
+}
+
+void latchfs_helper_report_damage(struct super_block *sb, struct inode *inode,
+				  int error)
+{
+	fserror_report(sb, inode, FSERR_METADATA, 0, 0, error, GFP_NOFS);
 }
 
 void latchfs_helper_panic_on_damage(struct super_block *sb)

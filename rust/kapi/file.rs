@@ -295,7 +295,9 @@ impl<T: Inodes> FileTables<T> {
         #[cfg(CONFIG_TRANSPARENT_HUGEPAGE)]
         get_unmapped_area: Some(bindings::thp_get_unmapped_area),
         setlease: Some(bindings::generic_setlease),
-        fop_flags: bindings::FOP_BUFFER_RASYNC,
+        fop_flags: bindings::FOP_BUFFER_RASYNC
+            | bindings::FOP_BUFFER_WASYNC
+            | bindings::FOP_DONTCACHE,
         // SAFETY: a table of function pointers: all zeroes are `None`.
         ..unsafe { core::mem::zeroed() }
     };

@@ -284,6 +284,12 @@ impl<T: FileSystem> Inode<T> {
         }
     }
 
+    /// Whether changes of the inode must be durable when they return.
+    pub fn is_sync(&self) -> bool {
+        // SAFETY: the inode is valid.
+        unsafe { bindings::is_sync(self.as_ptr()) }
+    }
+
     /// Whether changes of a directory's entries must be durable when they return.
     pub fn is_dirsync(&self) -> bool {
         // SAFETY: the inode is valid.

@@ -451,16 +451,17 @@ unsafe extern "C" fn setattr<T: InodeOps>(
     })
 }
 
-/// Times that the VFS changes stay in memory, as with `lazytime`, on every mount: fsync, sync and
-/// eviction log them through `sync_lazytime` and `write_inode`. So this never blocks.
+/// Times and version that the VFS changes stay in the inode, on every mount: fsync, sync, the
+/// flusher and eviction log them through `write_inode` and `sync_lazytime`. So this never blocks,
+/// and the caller's `IOCB_NOWAIT` need not be passed on.
 unsafe extern "C" fn update_time(
     inode: *mut bindings::inode,
     kind: bindings::fs_update_time,
-    flags: c_uint,
+    _flags: c_uint,
 ) -> c_int {
     // SAFETY: VFS passes a valid inode.
     unsafe {
-        let dirty = bindings::inode_update_time(inode, kind, flags);
+        let dirty = bindings::inode_update_time(inode, kind, 0);
         if dirty <= 0 {
             return dirty;
         }

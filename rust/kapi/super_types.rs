@@ -80,6 +80,13 @@ impl<T: FileSystem> SuperBlock<T> {
         Id(unsafe { CStr::from_char_ptr((*self.as_ptr()).s_id.as_ptr().cast()) })
     }
 
+    /// Tells fanotify(7) that metadata is damaged. Does not sleep.
+    pub fn report_damage(&self, inode: Option<&Inode<T>>, error: Error) {
+        let inode = inode.map_or(core::ptr::null_mut(), Inode::as_ptr);
+        // SAFETY: super block and inode are valid.
+        unsafe { bindings::report_damage(self.as_ptr(), inode, error.to_errno()) };
+    }
+
     /// Brings the machine down, as `errors=panic` asks for.
     pub fn panic(&self) {
         // SAFETY: the super block is valid.
