@@ -2,6 +2,8 @@
 
 //! The namespace against a naive model, and what the model does not know: space, orphans, threads.
 
+mod faults;
+mod figures;
 mod model;
 mod oracle;
 mod space;
