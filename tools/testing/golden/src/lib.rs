@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The golden image.
+//!
+//! `image` in this directory is a small file system with one of everything, as records of what is
+//! not zero: offset (u64), length (u32), both little endian, then that many bytes. `listing` is what
+//! must be found in it. Once version 1 is frozen both stay as they are forever; until then they are
+//! written anew when `format_rev` is raised:
+//!
+//! ```text
+//! cargo run -p latchfs-golden
+//! ```
+
+use std::fmt::Write;
+
+use latchfs_engine::format::{FileType, Ino, BLOCK_SIZE};
+use latchfs_host::{Block, Device};
+use latchfs_image::{sample, Image};
+use latchfs_tool::{Failure, Volume};
+
+/// The image.
+pub const IMAGE: &[u8] = include_bytes!("../image");
+/// What is in it.
+pub const LISTING: &str = include_str!("../listing");
+
+/// Runs of zeroes shorter than this are kept: a record has a head of 12 bytes.
+const GAP: usize = 12;
+
+/// The image as it would be made today.
+pub fn fresh() -> Image {
+    sample().image
+}
+
+/// A device as records.
+pub fn pack(dev: &Device) -> Result<Vec<u8>, Failure> {
+    let mut out = Vec::new();
+    let mut block = Block::must_zeroed();
+    for at in 0..dev.blocks() {
+        dev.read_block(at, &mut block)
+            .map_err(|error| Failure::new(format!("block {at}: {error:?}")))?;
+        let mut start = 0;
+        while let Some(first) = block[start..].iter().position(|byte| *byte != 0) {
+            let first = start + first;
+            let mut end = first + 1;
+            while let Some(next) = block[end..].iter().take(GAP).position(|byte| *byte != 0) {
+                end += next + 1;
+            }
+            let offset = at * BLOCK_SIZE as u64 + first as u64;
+            out.extend_from_slice(&offset.to_le_bytes());
+            out.extend_from_slice(&((end - first) as u32).to_le_bytes());
+            out.extend_from_slice(&block[first..end]);
+            start = end;
+        }
+    }
+    Ok(out)
+}
+
+/// The records of [`pack`] on a device of `blocks` blocks in memory.
+pub fn unpack(mut records: &[u8], blocks: u64) -> Result<Device, Failure> {
+    let bad = || Failure::new("the golden image is cut off");
+    let fail = |error| Failure::new(format!("{error:?}"));
+    let dev = Device::memory(blocks);
+    let mut block = Block::must_zeroed();
+    while !records.is_empty() {
+        let (offset, rest) = records.split_first_chunk().ok_or_else(bad)?;
+        let (len, rest) = rest.split_first_chunk().ok_or_else(bad)?;
+        let (offset, len) = (u64::from_le_bytes(*offset), u32::from_le_bytes(*len));
+        let (bytes, rest) = rest.split_at_checked(len as usize).ok_or_else(bad)?;
+        records = rest;
+        let at = offset / BLOCK_SIZE as u64;
+        let start = (offset % BLOCK_SIZE as u64) as usize;
+        dev.read_block(at, &mut block).map_err(fail)?;
+        let place = block.get_mut(start..start + bytes.len()).ok_or_else(bad)?;
+        place.copy_from_slice(bytes);
+        dev.write_block(at, &block).map_err(fail)?;
+    }
+    Ok(dev)
+}
+
+/// All files of a file system: path, type, mode, owner, links, size, blocks, content.
+pub fn listing(volume: &Volume) -> Result<String, Failure> {
+    let mut out = String::new();
+    list(volume, volume.sb.root(), "", &mut out)?;
+    Ok(out)
+}
+
+fn list(volume: &Volume, dir: Ino, path: &str, out: &mut String) -> Result<(), Failure> {
+    let mut entries = volume.entries(dir)?;
+    entries.sort_by(|a, b| a.name.cmp(&b.name));
+    for entry in entries {
+        let path = format!("{path}/{}", entry.name.escape_ascii());
+        let (slot, defect) = volume.slot(entry.ino)?;
+        if let Some(defect) = defect {
+            return Err(Failure::new(format!("{path}: {defect}")));
+        }
+        let ftype = slot.file_type();
+        let content = match ftype {
+            Some(FileType::Regular) => {
+                let mut crc = 0;
+                volume.content(entry.ino, &mut |bytes| {
+                    crc = latchfs_host::crc32c(crc, bytes);
+                    Ok(())
+                })?;
+                format!("crc {crc:08x}")
+            }
+            Some(FileType::Symlink) => {
+                let target = volume.target(entry.ino)?;
+                format!("target crc {:08x}", latchfs_host::crc32c(0, &target))
+            }
+            Some(FileType::Directory) => format!("parent {}", slot.parent.get()),
+            _ => format!("rdev {:#x}", slot.rdev.get()),
+        };
+        let _ = writeln!(
+            out,
+            "{path} ino {} mode {:o} uid {} gid {} nlink {} size {} blocks {} mtime {} {content}",
+            entry.ino,
+            slot.mode.get(),
+            slot.uid.get(),
+            slot.gid.get(),
+            slot.nlink.get(),
+            slot.size.get(),
+            slot.blocks.get(),
+            slot.mtime.get(),
+        );
+        if ftype == Some(FileType::Directory) {
+            list(volume, entry.ino, &path, out)?;
+        }
+    }
+    Ok(())
+}
