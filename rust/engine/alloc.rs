@@ -43,6 +43,9 @@ use crate::sys::{
 use group::{Group, Want};
 use space::Space;
 
+/// Available blocks below which metadata pools do not keep any: somebody may have a promise for
+/// the very last ones.
+const SCARCE: u64 = 4096;
 /// No search has failed.
 const NONE_FAILED: u32 = u32::MAX;
 
@@ -207,6 +210,11 @@ impl Alloc {
         }
     }
 
+    /// Whether so few blocks are left that pools must not keep any.
+    fn is_scarce(&self) -> bool {
+        self.space.available() < SCARCE
+    }
+
     /// Takes `n` blocks for metadata into `out`, near `goal` as far as possible. The promise is
     /// the caller's. May sleep for I/O; at most a folio lock may be held.
     ///
@@ -222,6 +230,7 @@ impl Alloc {
         let count = self.geometry.ag_count();
         let mut runs = sys::Vec::new();
         let mut left = n;
+        let scarce = self.is_scarce();
 
         for round in 0..2 {
             for step in 0..count {
@@ -234,10 +243,10 @@ impl Alloc {
                 };
                 // A group that has nothing for others may still have a pool.
                 let goal = if step == 0 { start } else { AgBlock(0) };
-                if let Ok(rest) = ag
-                    .group
-                    .lock()
-                    .take_meta(&self.cache, goal, left, &mut runs)
+                if let Ok(rest) =
+                    ag.group
+                        .lock()
+                        .take_meta(&self.cache, goal, left, scarce, &mut runs)
                 {
                     left = rest;
                 }
@@ -262,7 +271,7 @@ impl Alloc {
     pub(super) fn return_meta(&self, range: BlockRange) {
         let verdict = self.locate(range).and_then(|(ag, run)| {
             let mut group = self.group(ag)?;
-            group.return_meta(run)?;
+            group.return_meta(run, self.is_scarce())?;
             if let Some(ag) = self.ags.get(ag.get() as usize) {
                 ag.failed.store(NONE_FAILED, Ordering::Relaxed);
             }

@@ -188,10 +188,8 @@ impl Mount {
         }
         match self.on_error {
             OnError::Continue => Ok(()),
-            OnError::ReadOnly => {
-                self.flags.fetch_or(flag::READ_ONLY, Ordering::AcqRel);
-                Err(Error::new(Errno::ROFS))
-            }
+            // No new changes. What was committed before is still brought to the disk.
+            OnError::ReadOnly => Err(Error::new(Errno::ROFS)),
             OnError::Shutdown => {
                 self.shutdown("an error in metadata (errors=shutdown)");
                 Err(Error::new(Errno::IO))

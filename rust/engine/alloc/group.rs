@@ -487,12 +487,14 @@ impl Group {
     }
 
     /// Takes up to `n` blocks for metadata into `out`, from the pool, which is refilled near
-    /// `goal`. Returns how many are missing. May sleep for I/O.
+    /// `goal`, if space is `scarce` with no more than is needed now. Returns how many are missing.
+    /// May sleep for I/O.
     pub(super) fn take_meta(
         &mut self,
         cache: &Arc<BufCache>,
         goal: AgBlock,
         n: u32,
+        scarce: bool,
         out: &mut sys::Vec<AgRange>,
     ) -> Result<u32> {
         let mut left = n;
@@ -521,7 +523,7 @@ impl Group {
                     };
                     let want = Want {
                         goal,
-                        want: left.max(POOL_FILL),
+                        want: if scarce { left } else { left.max(POOL_FILL) },
                         min: 1,
                     };
                     let Some(range) = self.claim(cache, want)? else {
@@ -536,9 +538,9 @@ impl Group {
         Ok(0)
     }
 
-    /// Puts unused metadata blocks back.
-    pub(super) fn return_meta(&mut self, range: AgRange) -> Result<()> {
-        if self.pool_blocks.saturating_add(range.len) > POOL_MOST {
+    /// Puts unused metadata blocks back: into the pool, unless that is full or space is `scarce`.
+    pub(super) fn return_meta(&mut self, range: AgRange, scarce: bool) -> Result<()> {
+        if scarce || self.pool_blocks.saturating_add(range.len) > POOL_MOST {
             return self.unclaim(range);
         }
         self.pool_blocks += range.len;

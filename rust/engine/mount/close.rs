@@ -17,6 +17,10 @@ impl Mount {
         if self.read_only() {
             return Ok(());
         }
+        if self.check_faults().is_err() {
+            // After an error nothing new is begun, but what was committed is not given up.
+            return self.checkpoint();
+        }
         hooks::drain_inodes(self)?;
         self.checkpoint()?;
         if hooks::reap_inodes(self)? {
@@ -35,7 +39,9 @@ impl Mount {
         }
         if read_only {
             self.sync()?;
-            self.mark_clean()?;
+            if self.faults.count() == 0 {
+                self.mark_clean()?;
+            }
             self.flags.fetch_or(flag::READ_ONLY, Ordering::AcqRel);
             return Ok(());
         }

@@ -1,0 +1,38 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# Models of the engine's concurrency: the very source of the module under
+# shuttle (thread interleavings; modules named `schedules`) and under loom (the
+# C11 memory model; modules named `ordering`). Their locks and atomics replace
+# std's by a cargo feature, so each is a build of its own.
+set -euo pipefail
+. "$(dirname "$0")/../../../scripts/lib.sh"
+
+cd "$LATCHFS_TOP/tools"
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$LATCHFS_TARGET}
+passed=0
+failed=0
+
+# model FEATURE FILTER: the tests of one feature
+model() {
+	local out rc=0 p f
+	out=$(nice -n 2 cargo test --locked -p latchfs-engine --lib \
+		--features "$1" "::$2::" 2>&1) || rc=$?
+	p=$(sed -nE 's/^test result: .* ([0-9]+) passed; .*/\1/p' <<<"$out")
+	f=$(sed -nE 's/^test result: .* ([0-9]+) failed; .*/\1/p' <<<"$out")
+	p=${p:-0} f=${f:-0}
+	# no test at all is a failure, too: a filter or a feature went wrong
+	if [ "$f" -eq 0 ] && { [ $rc -ne 0 ] || [ "$p" -eq 0 ]; }; then
+		f=1
+	fi
+	if [ "$f" -ne 0 ]; then
+		tail -n 60 <<<"$out"
+	fi
+	echo "$1: $p of $((p + f)) models hold"
+	passed=$((passed + p))
+	failed=$((failed + f))
+}
+
+model shuttle schedules
+model loom ordering
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]
