@@ -91,13 +91,18 @@ impl Fs {
 
     /// Creates a file in the root directory and opens it.
     pub fn create(&self, name: &[u8]) -> File {
+        self.try_create(name).expect("create")
+    }
+
+    /// [`Self::create`], where there may be no space for an inode.
+    pub fn try_create(&self, name: &[u8]) -> Result<File> {
         let root = inode::iget(&self.m, self.m.root_ino()).expect("root");
         let new = NewInode {
             mode: 0o100644,
             ..NewInode::default()
         };
-        let inode = namespace::create(&self.m, &root, name, &new).expect("create");
-        File::over(self.m.clone(), inode)
+        let inode = namespace::create(&self.m, &root, name, &new).map_err(errno)?;
+        Ok(File::over(self.m.clone(), inode))
     }
 
     /// Opens a file.

@@ -96,9 +96,10 @@ impl Folio {
         }
     }
 
-    /// Sleeps until writeback has ended; somebody else carries out the ioends.
+    /// Sleeps until writeback has ended, but not long: the ioend may come to the queue while
+    /// everybody waits, and then the waiter has to carry it out.
     pub(crate) fn wait_writeback(&self) {
-        self.ended.wait(|| !self.is_writeback());
+        self.ended.wait_until(|| !self.is_writeback(), 1);
     }
 }
 
