@@ -196,7 +196,13 @@ fn add(
         len: CHUNK_BLOCKS,
         unwritten: false,
     };
-    hidden::insert(m, &mut txn, Owner::inode_file(group.ag), &mut inner.file, extent)?;
+    hidden::insert(
+        m,
+        &mut txn,
+        Owner::inode_file(group.ag),
+        &mut inner.file,
+        extent,
+    )?;
 
     let done = txn.modify(&map, |b| set_chunk(b, n, true));
     if !done {
@@ -212,8 +218,12 @@ fn add(
     inner.inodes = inodes;
     inner.free = free;
     let counts = m.counts();
-    counts.inodes.fetch_add(u64::from(CHUNK_INODES), Ordering::Relaxed);
-    counts.free.fetch_add(u64::from(CHUNK_INODES), Ordering::Relaxed);
+    counts
+        .inodes
+        .fetch_add(u64::from(CHUNK_INODES), Ordering::Relaxed);
+    counts
+        .free
+        .fetch_add(u64::from(CHUNK_INODES), Ordering::Relaxed);
     txn.modify(&header, |b| inner.store(b))?;
     txn.commit()?;
 
@@ -280,7 +290,8 @@ pub(super) fn set_chunk(b: &mut crate::engine::txn::BlockMut<'_>, n: u32, exists
     };
     let at = offset_of!(MapBlock, chunks).saturating_add((n / 8) as usize);
     b.write(at, &[byte]).is_ok()
-        && b.write(offset_of!(MapBlock, free), &free.to_le_bytes()).is_ok()
+        && b.write(offset_of!(MapBlock, free), &free.to_le_bytes())
+            .is_ok()
         && b.write(offset_of!(MapBlock, present), &present.to_le_bytes())
             .is_ok()
 }

@@ -78,7 +78,11 @@ impl Drop for InoClaim<'_> {
 /// May allocate a chunk of inodes, in a transaction of its own, and when there is no space finish
 /// pending deletions and write a checkpoint. Nothing may be held. ENOSPC, EROFS, EIO, ENOMEM.
 pub(crate) fn claim(m: &Arc<Mount>, parent: Ino, is_dir: bool) -> Result<InoClaim<'_>> {
-    let first = if is_dir { spread(m, parent)? } else { parent.ag() };
+    let first = if is_dir {
+        spread(m, parent)?
+    } else {
+        parent.ag()
+    };
     // Numbers near the parent; in another group than the parent's from its beginning.
     let near = |ag: AgNumber| if ag == parent.ag() { parent.index() } else { 0 };
 

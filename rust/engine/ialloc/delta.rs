@@ -180,8 +180,16 @@ impl Change<'_> {
             {
                 return None;
             }
-            let alloc = if flip.alloc.1 { alloc | bit } else { alloc & !bit };
-            let orphan = if flip.orphan { orphan | bit } else { orphan & !bit };
+            let alloc = if flip.alloc.1 {
+                alloc | bit
+            } else {
+                alloc & !bit
+            };
+            let orphan = if flip.orphan {
+                orphan | bit
+            } else {
+                orphan & !bit
+            };
             let free = moved16(map.free.get(), flip.alloc.1, flip.alloc.0)?;
             let orphans = moved16(map.orphans.get(), was_orphan, flip.orphan)?;
 
@@ -189,9 +197,13 @@ impl Change<'_> {
             masks.alloc.set(alloc);
             masks.orphan.set(orphan);
             let at = (n as usize).saturating_mul(size_of::<ChunkMasks>());
-            b.write(offset_of!(MapBlock, masks).saturating_add(at), masks.as_bytes())
+            b.write(
+                offset_of!(MapBlock, masks).saturating_add(at),
+                masks.as_bytes(),
+            )
+            .ok()?;
+            b.write(offset_of!(MapBlock, free), &free.to_le_bytes())
                 .ok()?;
-            b.write(offset_of!(MapBlock, free), &free.to_le_bytes()).ok()?;
             b.write(offset_of!(MapBlock, orphans), &orphans.to_le_bytes())
                 .ok()?;
             Some((alloc == 0, was_orphan))

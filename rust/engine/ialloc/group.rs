@@ -227,15 +227,17 @@ impl Group {
 
 fn root_to_fork(root: &FileRoot) -> Result<Fork> {
     // The header's verifier has seen that the format is one of the two.
-    let format =
-        ForkFormat::from_disk(root.format).ok_or_else(|| Error::new(Errno::UCLEAN))?;
+    let format = ForkFormat::from_disk(root.format).ok_or_else(|| Error::new(Errno::UCLEAN))?;
     Fork::from_disk(format, root.depth, root.used(), 0, HIDDEN_FORK_BYTES)
 }
 
 impl AgInner {
     /// Writes the counts into the header.
     pub(super) fn store_counts(&self, b: &mut BlockMut<'_>) -> Result {
-        b.write(offset_of!(AgHeader, map_blocks), &self.map_blocks.to_le_bytes())?;
+        b.write(
+            offset_of!(AgHeader, map_blocks),
+            &self.map_blocks.to_le_bytes(),
+        )?;
         b.write(offset_of!(AgHeader, inodes), &self.inodes.to_le_bytes())?;
         b.write(offset_of!(AgHeader, free_inodes), &self.free.to_le_bytes())?;
         b.write(offset_of!(AgHeader, orphans), &self.orphans.to_le_bytes())

@@ -90,8 +90,12 @@ pub(crate) fn inode_block(
     ino: Ino,
 ) -> Result<DiskBlock> {
     let owner = Owner::inode_file(group.ag);
-    super::hidden::lookup(m, owner, &inner.file, ino.file_block())?
-        .ok_or_else(|| broken(group.ag, "a chunk of the inode map is a hole in the inode file"))
+    super::hidden::lookup(m, owner, &inner.file, ino.file_block())?.ok_or_else(|| {
+        broken(
+            group.ag,
+            "a chunk of the inode map is a hole in the inode file",
+        )
+    })
 }
 
 /// Share of an allocation group, at its beginning, that is left to inode chunks as long as there is

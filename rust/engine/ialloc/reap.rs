@@ -93,7 +93,11 @@ fn reap(m: &Arc<Mount>, group: &Group, chunk: u32) -> Result<Reaped> {
         return Ok(Reaped::Later);
     }
     for i in 0..CHUNK_INODES {
-        if !m.inodes.cache.evict(Ino::new(group.ag, first.saturating_add(i))) {
+        if !m
+            .inodes
+            .cache
+            .evict(Ino::new(group.ag, first.saturating_add(i)))
+        {
             return Ok(Reaped::Later);
         }
     }
@@ -101,7 +105,10 @@ fn reap(m: &Arc<Mount>, group: &Group, chunk: u32) -> Result<Reaped> {
     let owner = Owner::inode_file(group.ag);
     let header = m.ag(group.ag)?.header(m)?;
     let Some(start) = hidden::lookup(m, owner, &inner.file, first_block(chunk))? else {
-        return Err(broken(group.ag, "a chunk of the inode map is a hole in the inode file"));
+        return Err(broken(
+            group.ag,
+            "a chunk of the inode map is a hole in the inode file",
+        ));
     };
     let range = BlockRange::new(start, CHUNK_BLOCKS);
     if !clean(m, range) {
@@ -130,8 +137,12 @@ fn reap(m: &Arc<Mount>, group: &Group, chunk: u32) -> Result<Reaped> {
     inner.inodes = inodes;
     inner.free = free;
     let counts = m.counts();
-    counts.inodes.fetch_sub(u64::from(CHUNK_INODES), Ordering::Relaxed);
-    counts.free.fetch_sub(u64::from(CHUNK_INODES), Ordering::Relaxed);
+    counts
+        .inodes
+        .fetch_sub(u64::from(CHUNK_INODES), Ordering::Relaxed);
+    counts
+        .free
+        .fetch_sub(u64::from(CHUNK_INODES), Ordering::Relaxed);
     txn.modify(&header, |b| inner.store(b))?;
     txn.commit()?;
     group.pick.lock().room.set(block);
@@ -166,7 +177,14 @@ fn trim_map(m: &Arc<Mount>, group: &Group) -> Result {
         drop(buf);
         let header = m.ag(group.ag)?.header(m)?;
         let owner = Owner::inode_map(group.ag);
-        hidden::remove(m, &mut txn, owner, &mut inner.map, FileBlock(u64::from(last)), 1)?;
+        hidden::remove(
+            m,
+            &mut txn,
+            owner,
+            &mut inner.map,
+            FileBlock(u64::from(last)),
+            1,
+        )?;
         txn.free(BlockRange::new(at, 1), FreeKind::Meta)?;
         inner.map_blocks = last;
         txn.modify(&header, |b| inner.store(b))?;

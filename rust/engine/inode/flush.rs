@@ -80,8 +80,7 @@ fn flush_one(m: &Mount, inode: &Arc<Inode>) -> Result {
         return Err(Error::new(Errno::UCLEAN));
     };
     let done = buf.modify_for_flush(|block| {
-        let slot = InodeSlot::of_mut(block, inode.ino)
-            .ok_or_else(|| Error::new(Errno::UCLEAN))?;
+        let slot = InodeSlot::of_mut(block, inode.ino).ok_or_else(|| Error::new(Errno::UCLEAN))?;
         inner
             .core
             .encode(slot, m.context(), inode.ino, &inner.data, lsn)

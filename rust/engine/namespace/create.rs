@@ -24,12 +24,7 @@ use crate::{
 /// directory and the new inode. Nothing may be held but i_rwsem. May sleep. EEXIST, ENOENT if the
 /// directory was removed, ENOTDIR, EMLINK, ENAMETOOLONG, EINVAL, ENOSPC, EROFS, EIO, ENOMEM,
 /// EUCLEAN, EBADMSG.
-pub fn create(
-    m: &Arc<Mount>,
-    dir: &InodeRef,
-    name: &[u8],
-    new: &NewInode,
-) -> Result<InodeRef> {
+pub fn create(m: &Arc<Mount>, dir: &InodeRef, name: &[u8], new: &NewInode) -> Result<InodeRef> {
     let format = match FileType::from_mode(new.mode) {
         Some(FileType::Regular) => ForkFormat::InlineExtents,
         Some(FileType::Directory) => ForkFormat::InlineDir,

@@ -81,10 +81,7 @@ pub(super) fn record_len(name: &[u8]) -> u64 {
 
 /// The type of a locked inode as it is in a directory entry. EUCLEAN if it has none.
 pub(super) fn ftype_of(inner: &InodeInner) -> Result<FileType> {
-    inner
-        .core
-        .ftype()
-        .ok_or_else(|| Error::new(Errno::UCLEAN))
+    inner.core.ftype().ok_or_else(|| Error::new(Errno::UCLEAN))
 }
 
 /// The link count after one more. EMLINK.
@@ -98,7 +95,10 @@ pub(super) fn more_links(nlink: u32) -> Result<u32> {
 /// The link count after one less. EUCLEAN at 0, on disk it can be anything.
 pub(super) fn fewer_links(inode: &InodeRef, nlink: u32) -> Result<u32> {
     nlink.checked_sub(1).ok_or_else(|| {
-        crate::sys::pr_err!("corruption in inode {}: link count is too small\n", inode.ino);
+        crate::sys::pr_err!(
+            "corruption in inode {}: link count is too small\n",
+            inode.ino
+        );
         Error::new(Errno::UCLEAN)
     })
 }

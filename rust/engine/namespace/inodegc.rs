@@ -57,7 +57,14 @@ struct Worker {
 
 impl Work for Worker {
     fn run(&self) {
-        for group in self.m.inodes.groups().iter().skip(self.first).step_by(self.step) {
+        for group in self
+            .m
+            .inodes
+            .groups()
+            .iter()
+            .skip(self.first)
+            .step_by(self.step)
+        {
             drain(&self.m, group);
         }
     }

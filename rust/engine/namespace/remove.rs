@@ -47,7 +47,11 @@ fn remove(
     d.check_dir()?;
     entry::find_inode(m, dir.ino, &d, name, inode)?;
     if i.core.is_dir() != want_dir {
-        let wrong = if want_dir { Errno::NOTDIR } else { Errno::ISDIR };
+        let wrong = if want_dir {
+            Errno::NOTDIR
+        } else {
+            Errno::ISDIR
+        };
         return Err(Error::new(wrong));
     }
     if want_dir && !dir::is_empty(&i.data) {

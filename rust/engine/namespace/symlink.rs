@@ -113,9 +113,7 @@ pub fn readlink(m: &Arc<Mount>, inode: &InodeRef, out: &mut [u8]) -> Result<usiz
         return Err(Error::new(Errno::INVAL));
     }
     let len = inner.core.disk_size as usize;
-    let out = out
-        .get_mut(..len)
-        .ok_or_else(|| Error::new(Errno::RANGE))?;
+    let out = out.get_mut(..len).ok_or_else(|| Error::new(Errno::RANGE))?;
 
     if inner.data.format == ForkFormat::InlineSymlink {
         if inner.data.inline.len() != len {
@@ -133,7 +131,10 @@ pub fn readlink(m: &Arc<Mount>, inode: &InodeRef, out: &mut [u8]) -> Result<usiz
         let part = SymlinkBlock::of(&bytes);
         let from = part.bytes();
         if part.index.get() != index || from.len() != rest.len().min(SYMLINK_BYTES) {
-            return Err(Error::corrupt(block.0, "index or length of a symlink's target"));
+            return Err(Error::corrupt(
+                block.0,
+                "index or length of a symlink's target",
+            ));
         }
         let (to, next) = rest.split_at_mut(from.len());
         to.copy_from_slice(from);

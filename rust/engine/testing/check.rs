@@ -55,7 +55,9 @@ pub(crate) fn check(dev: &Device, orphans: bool) -> Check<Summary> {
     let mut block = sys::Block::must_zeroed();
     dev.read_block(0, &mut block).map_err(|e| format!("{e}"))?;
     let sb = *Superblock::of(block.as_slice()).ok_or("no superblock")?;
-    let context = sb.verify(DiskBlock(0)).map_err(|d| format!("superblock: {d}"))?;
+    let context = sb
+        .verify(DiskBlock(0))
+        .map_err(|d| format!("superblock: {d}"))?;
     let mut c = Checker {
         dev,
         context,
@@ -132,7 +134,10 @@ impl Checker<'_> {
         self.take(BlockRange::new(at, 1), "a tree")?;
         let node = TreeBlock::of(&block);
         if node.level != depth.wrapping_sub(1) || node.kind != kind as u8 {
-            return Err(format!("block {at}: level {} kind {}", node.level, node.kind));
+            return Err(format!(
+                "block {at}: level {} kind {}",
+                node.level, node.kind
+            ));
         }
         if node.level == 0 {
             f(node)?;
@@ -177,9 +182,8 @@ impl Checker<'_> {
         let map = self.hidden(&header.inode_map, Owner::inode_map(ag))?;
         let file = self.hidden(&header.inode_file, Owner::inode_file(ag))?;
         self.sum.file_extents.push(file.len());
-        let find = |extents: &[Extent], block: u64| {
-            extents.iter().find_map(|e| e.map(FileBlock(block)))
-        };
+        let find =
+            |extents: &[Extent], block: u64| extents.iter().find_map(|e| e.map(FileBlock(block)));
 
         let (mut inodes, mut free, mut orphans) = (0_u32, 0_u32, 0_u32);
         let mapped: u64 = map.iter().map(|e| u64::from(e.len)).sum();
@@ -191,19 +195,30 @@ impl Checker<'_> {
             let block = self.read(at, BlockKind::InodeMap, Owner::inode_map(ag))?;
             let map = MapBlock::of(&block);
             if map.index.get() != index {
-                return Err(format!("AG {ag}: map block {index} says {}", map.index.get()));
+                return Err(format!(
+                    "AG {ag}: map block {index} says {}",
+                    map.index.get()
+                ));
             }
             for n in 0..MAP_CHUNKS {
                 let Some(masks) = map.chunk(n) else { continue };
                 inodes += 64;
                 free += masks.alloc.get().count_zeros();
                 orphans += masks.orphan.get().count_ones();
-                self.chunk(ag, index * MAP_CHUNKS + n, masks.alloc.get(), masks.orphan.get(), &file)?;
+                self.chunk(
+                    ag,
+                    index * MAP_CHUNKS + n,
+                    masks.alloc.get(),
+                    masks.orphan.get(),
+                    &file,
+                )?;
             }
         }
         let chunks: u64 = file.iter().map(|e| u64::from(e.len)).sum();
         if chunks * 8 != u64::from(inodes) {
-            return Err(format!("AG {ag}: inode file has {chunks} blocks for {inodes} inodes"));
+            return Err(format!(
+                "AG {ag}: inode file has {chunks} blocks for {inodes} inodes"
+            ));
         }
         let counts = (
             header.inodes.get(),
@@ -211,7 +226,9 @@ impl Checker<'_> {
             header.orphans.get(),
         );
         if counts != (inodes, free, orphans) {
-            return Err(format!("AG {ag}: counts {counts:?}, found {inodes} {free} {orphans}"));
+            return Err(format!(
+                "AG {ag}: counts {counts:?}, found {inodes} {free} {orphans}"
+            ));
         }
         self.sum.inodes += u64::from(inodes);
         self.sum.free_inodes += u64::from(free);
@@ -219,7 +236,14 @@ impl Checker<'_> {
         Ok(())
     }
 
-    fn chunk(&mut self, ag: AgNumber, chunk: u32, alloc: u64, orphan: u64, file: &[Extent]) -> Check {
+    fn chunk(
+        &mut self,
+        ag: AgNumber,
+        chunk: u32,
+        alloc: u64,
+        orphan: u64,
+        file: &[Extent],
+    ) -> Check {
         for bit in 0..64 {
             let ino = Ino::new(ag, chunk * 64 + bit);
             let at = file
@@ -235,7 +259,10 @@ impl Checker<'_> {
                 continue;
             }
             if used == slot.is_free() {
-                return Err(format!("inode {ino}: map says {used}, mode {:o}", slot.mode.get()));
+                return Err(format!(
+                    "inode {ino}: map says {used}, mode {:o}",
+                    slot.mode.get()
+                ));
             }
             if used {
                 self.sum.slots.insert(ino.0, *slot);
@@ -248,8 +275,7 @@ impl Checker<'_> {
     }
 
     fn forks(&mut self, seed: u64) -> Check {
-        let slots: Vec<(u64, InodeSlot)> =
-            self.sum.slots.iter().map(|(i, s)| (*i, *s)).collect();
+        let slots: Vec<(u64, InodeSlot)> = self.sum.slots.iter().map(|(i, s)| (*i, *s)).collect();
         for (ino, slot) in slots {
             let owner = Owner::inode(Ino(ino));
             let (extents, names, nodes) = match slot.data_format().ok_or("format")? {
@@ -274,8 +300,12 @@ impl Checker<'_> {
                     let root = slot.tree().ok_or("root")?;
                     let mut list = Vec::new();
                     let mut last = 0;
-                    let nodes =
-                        self.tree(root.block, root.depth, TreeKind::Dirents, owner, &mut |leaf| {
+                    let nodes = self.tree(
+                        root.block,
+                        root.depth,
+                        TreeKind::Dirents,
+                        owner,
+                        &mut |leaf| {
                             for n in 0..leaf.count() {
                                 let entry = leaf.dirent(n).ok_or("entry")?;
                                 if entry.key <= last {
@@ -285,7 +315,8 @@ impl Checker<'_> {
                                 list.push(name_of(ino, &entry, seed)?);
                             }
                             Ok(())
-                        })?;
+                        },
+                    )?;
                     (Vec::new(), Some(list), nodes)
                 }
                 _ => (Vec::new(), None, 0),
@@ -296,7 +327,10 @@ impl Checker<'_> {
                 blocks += u64::from(extent.len);
             }
             if slot.blocks.get() != blocks {
-                return Err(format!("inode {ino}: blocks {}, found {blocks}", slot.blocks.get()));
+                return Err(format!(
+                    "inode {ino}: blocks {}, found {blocks}",
+                    slot.blocks.get()
+                ));
             }
             if slot.file_type() == Some(FileType::Symlink) && !extents.is_empty() {
                 self.target(&slot, &extents, owner)?;
@@ -304,11 +338,16 @@ impl Checker<'_> {
             if let Some(list) = names {
                 let size: usize = list.iter().map(|(name, _, _)| 18 + name.len()).sum();
                 if slot.size.get() != size as u64 {
-                    return Err(format!("directory {ino}: size {}, found {size}", slot.size.get()));
+                    return Err(format!(
+                        "directory {ino}: size {}, found {size}",
+                        slot.size.get()
+                    ));
                 }
                 for (name, child, ftype) in &list {
                     let Some(target) = self.sum.slots.get(child) else {
-                        return Err(format!("directory {ino}: {name:?} is {child}, which is free"));
+                        return Err(format!(
+                            "directory {ino}: {name:?} is {child}, which is free"
+                        ));
                     };
                     if target.file_type().map(|t| t as u8) != Some(*ftype) {
                         return Err(format!("directory {ino}: {name:?} has another type"));
@@ -370,10 +409,15 @@ impl Checker<'_> {
                 (false, _) => found,
             };
             if slot.nlink.get() != want {
-                return Err(format!("inode {ino}: nlink {}, found {want}", slot.nlink.get()));
+                return Err(format!(
+                    "inode {ino}: nlink {}, found {want}",
+                    slot.nlink.get()
+                ));
             }
             if (want == 0) != self.orphan.contains(ino) {
-                return Err(format!("inode {ino}: nlink {want} and the orphan bit disagree"));
+                return Err(format!(
+                    "inode {ino}: nlink {want} and the orphan bit disagree"
+                ));
             }
         }
         Ok(())

@@ -51,9 +51,13 @@ fn every_verb_survives_failing_allocations() {
         cold(&m);
         with_memory_failing(&m, || create(&m, &dir, b"d", &new_dir()).map(drop));
         cold(&m);
-        with_memory_failing(&m, || symlink(&m, &dir, b"s", &new_file(), &[b'x'; 4000]).map(drop));
+        with_memory_failing(&m, || {
+            symlink(&m, &dir, b"s", &new_file(), &[b'x'; 4000]).map(drop)
+        });
         cold(&m);
-        with_memory_failing(&m, || symlink(&m, &dir, b"t", &new_file(), &[b'x'; 300]).map(drop));
+        with_memory_failing(&m, || {
+            symlink(&m, &dir, b"t", &new_file(), &[b'x'; 300]).map(drop)
+        });
         cold(&m);
         with_memory_failing(&m, || lookup(&m, &dir, b"a").map(drop));
         let a = lookup(&m, &dir, b"a").unwrap().unwrap();
@@ -61,7 +65,14 @@ fn every_verb_survives_failing_allocations() {
         with_memory_failing(&m, || link(&m, &a, &dir, b"b", at(1)));
         cold(&m);
         with_memory_failing(&m, || {
-            setattr(&m, &a, &Change { uid: Some(1), ..Change::default() })
+            setattr(
+                &m,
+                &a,
+                &Change {
+                    uid: Some(1),
+                    ..Change::default()
+                },
+            )
         });
         cold(&m);
         let whiteout = RenameFlags {
@@ -162,8 +173,9 @@ fn damage(f: &Fixture, ino: Ino, change: impl FnOnce(&mut InodeSlot)) {
     // The first chunk of a new file system lies in one piece; find the slot by its number.
     let found = (0..dev.blocks()).find(|at| {
         dev.read_block(*at, &mut block).unwrap();
-        InodeSlot::of(&block, ino)
-            .is_some_and(|s| s.magic.get() == crate::format::inode::INODE_MAGIC && s.ino.get() == ino.0)
+        InodeSlot::of(&block, ino).is_some_and(|s| {
+            s.magic.get() == crate::format::inode::INODE_MAGIC && s.ino.get() == ino.0
+        })
     });
     let at = found.unwrap();
     let bytes: &mut [u8; BLOCK_SIZE] = &mut block;
@@ -219,7 +231,11 @@ fn an_entry_that_points_nowhere_is_corruption() {
         };
         let len = entry.encode(&mut bytes).unwrap();
         slot.size.set(len as u64);
-        assert!(slot.set_data(crate::format::inode::ForkFormat::InlineDir, 0, &bytes[..len]));
+        assert!(slot.set_data(
+            crate::format::inode::ForkFormat::InlineDir,
+            0,
+            &bytes[..len]
+        ));
         slot.seal(&context, crate::format::units::Lsn(1));
     });
     let m = Fixture::mount(&f.disk);

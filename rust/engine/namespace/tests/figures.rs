@@ -11,7 +11,12 @@ struct Cpu(u64);
 impl Cpu {
     fn now() -> Self {
         let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-        Self(stat.split(' ').next().and_then(|n| n.parse().ok()).unwrap_or(0))
+        Self(
+            stat.split(' ')
+                .next()
+                .and_then(|n| n.parse().ok())
+                .unwrap_or(0),
+        )
     }
 }
 
@@ -29,10 +34,17 @@ fn one_directory(n: u32) {
         let inode = create(&m, &root, format!("file-{i}").as_bytes(), &new_file()).unwrap();
         put(&m, inode);
     }
-    println!("create {n} files in one directory: {:.2} us each", per(n, start));
+    println!(
+        "create {n} files in one directory: {:.2} us each",
+        per(n, start)
+    );
     let start = Cpu::now();
     m.sync().unwrap();
-    println!("  sync: {:.2} us each, {} inodes cached", per(n, start), inode::cached(&m));
+    println!(
+        "  sync: {:.2} us each, {} inodes cached",
+        per(n, start),
+        inode::cached(&m)
+    );
     drop((root, m));
     remount(&mut f);
 
@@ -41,13 +53,24 @@ fn one_directory(n: u32) {
     let before = f.reads();
     let start = Cpu::now();
     for i in 0..n {
-        drop(lookup(&m, &root, format!("file-{i}").as_bytes()).unwrap().unwrap());
+        drop(
+            lookup(&m, &root, format!("file-{i}").as_bytes())
+                .unwrap()
+                .unwrap(),
+        );
     }
     let reads = (f.reads() - before) as f64 / f64::from(n);
-    println!("  lookup, cold: {:.2} us each, {reads:.3} blocks read each", per(n, start));
+    println!(
+        "  lookup, cold: {:.2} us each, {reads:.3} blocks read each",
+        per(n, start)
+    );
     let start = Cpu::now();
     for i in 0..n {
-        drop(lookup(&m, &root, format!("file-{i}").as_bytes()).unwrap().unwrap());
+        drop(
+            lookup(&m, &root, format!("file-{i}").as_bytes())
+                .unwrap()
+                .unwrap(),
+        );
     }
     println!("  lookup, cached: {:.2} us each", per(n, start));
     let start = Cpu::now();
@@ -79,18 +102,27 @@ fn many_directories(dirs: u32, files: u32) {
             put(&m, inode);
         }
     }
-    println!("create {files} files in each of {dirs} directories: {:.2} us each", per(n, start));
+    println!(
+        "create {files} files in each of {dirs} directories: {:.2} us each",
+        per(n, start)
+    );
     let (_, before) = f.disk.io_counts();
     m.sync().unwrap();
     let (_, after) = f.disk.io_counts();
-    println!("  sync writes {:.3} blocks for each", (after - before) as f64 / f64::from(n));
+    println!(
+        "  sync writes {:.3} blocks for each",
+        (after - before) as f64 / f64::from(n)
+    );
     drop(root);
     m.unmount().unwrap();
     let (reads, _) = f.disk.io_counts();
     let start = Instant::now();
     let m = Fixture::mount(&f.disk);
     let took = start.elapsed();
-    println!("  mount with {n} inodes: {took:?}, {} blocks read", f.disk.io_counts().0 - reads);
+    println!(
+        "  mount with {n} inodes: {took:?}, {} blocks read",
+        f.disk.io_counts().0 - reads
+    );
     drop(m);
 }
 

@@ -93,7 +93,11 @@ impl Model {
 
     /// Directories, in order.
     pub(super) fn dirs(&self) -> Vec<usize> {
-        self.nodes.keys().copied().filter(|i| self.is_dir(*i)).collect()
+        self.nodes
+            .keys()
+            .copied()
+            .filter(|i| self.is_dir(*i))
+            .collect()
     }
 
     /// Whether `id` is `below` or somewhere under it.

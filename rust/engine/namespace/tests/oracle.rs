@@ -118,7 +118,12 @@ impl World {
     }
 
     /// Engine and model must agree on success, or on the fault.
-    fn agree<T, U>(&self, op: &Op, engine: Result<T>, model: std::result::Result<U, Fault>) -> Option<(T, U)> {
+    fn agree<T, U>(
+        &self,
+        op: &Op,
+        engine: Result<T>,
+        model: std::result::Result<U, Fault>,
+    ) -> Option<(T, U)> {
         match (engine, model) {
             (Ok(t), Ok(u)) => Some((t, u)),
             (Err(e), Err(f)) => {
@@ -156,7 +161,9 @@ impl World {
                 };
                 let parent = self.get(dir);
                 let r = create(&m, &parent, &name(n), &new);
-                let q = self.model.create(dir, &name(n), kind, perm, u32::from(d), now);
+                let q = self
+                    .model
+                    .create(dir, &name(n), kind, perm, u32::from(d), now);
                 if let Some((inode, id)) = self.agree(op, r, q) {
                     self.inos.insert(id, inode.ino.0);
                     put(&m, inode);
@@ -171,7 +178,9 @@ impl World {
                     ..NewInode::default()
                 };
                 let r = symlink(&m, &self.get(dir), &name(n), &new, &target);
-                let q = self.model.create(dir, &name(n), Kind::Symlink, 0o777, 1, now);
+                let q = self
+                    .model
+                    .create(dir, &name(n), Kind::Symlink, 0o777, 1, now);
                 if let Some((inode, id)) = self.agree(op, r, q) {
                     self.inos.insert(id, inode.ino.0);
                     self.model.set_target(id, target);
@@ -204,7 +213,9 @@ impl World {
                 self.agree(op, r, q);
                 put(&m, inode);
             }
-            Op::Rename(d, n, e, o, no_replace) => self.rename(op, (d, n), (e, o), no_replace, false),
+            Op::Rename(d, n, e, o, no_replace) => {
+                self.rename(op, (d, n), (e, o), no_replace, false)
+            }
             Op::Whiteout(d, n, e, o) => self.rename(op, (d, n), (e, o), false, true),
             Op::Exchange(d, n, e, o) => {
                 let (from, to) = (self.dir(d), self.dir(e));
@@ -290,7 +301,14 @@ impl World {
         }
     }
 
-    fn rename(&mut self, op: &Op, from: (u16, u16), to: (u16, u16), no_replace: bool, whiteout: bool) {
+    fn rename(
+        &mut self,
+        op: &Op,
+        from: (u16, u16),
+        to: (u16, u16),
+        no_replace: bool,
+        whiteout: bool,
+    ) {
         let now = self.clock;
         let (n, o) = (name(from.1), name(to.1));
         let (from, to) = (self.dir(from.0), self.dir(to.0));
@@ -372,7 +390,10 @@ impl World {
         for (id, node) in &self.model.nodes {
             let inode = self.get(*id);
             let a = inode.attrs();
-            assert_eq!((a.nlink, a.uid, a.mode & 0o7777), (node.nlink, node.uid, node.perm));
+            assert_eq!(
+                (a.nlink, a.uid, a.mode & 0o7777),
+                (node.nlink, node.uid, node.perm)
+            );
             if node.kind == Kind::Symlink {
                 let mut out = [0; 4096];
                 let len = readlink(m, &inode, &mut out).unwrap();

@@ -46,7 +46,10 @@ fn filled_and_emptied_it_is_as_empty_as_before() {
     }
     // Nearly everything became inodes, each time as many.
     assert!(counts[0] > 20_000, "{counts:?}");
-    assert!(counts.iter().all(|n| n.abs_diff(counts[0]) < 200), "{counts:?}");
+    assert!(
+        counts.iter().all(|n| n.abs_diff(counts[0]) < 200),
+        "{counts:?}"
+    );
     drop(root);
     let sum = remount(&mut f);
     assert_eq!(sum.slots.len(), 1);
@@ -125,7 +128,11 @@ fn the_inode_file_has_few_extents() {
     // More than one map block.
     assert!(sum.inodes > 16_000);
     // The part of the group that is left to inodes is too small here, so there are a few more.
-    assert!(sum.file_extents.iter().all(|n| *n <= 8), "{:?}", sum.file_extents);
+    assert!(
+        sum.file_extents.iter().all(|n| *n <= 8),
+        "{:?}",
+        sum.file_extents
+    );
 }
 
 #[test]
@@ -144,5 +151,9 @@ fn directories_and_inodes_do_not_mix_on_disk() {
     drop((dirs, root));
     let sum = remount(&mut f);
     assert!(sum.inodes > 24_000);
-    assert!(sum.file_extents.iter().all(|n| *n <= 4), "{:?}", sum.file_extents);
+    assert!(
+        sum.file_extents.iter().all(|n| *n <= 4),
+        "{:?}",
+        sum.file_extents
+    );
 }

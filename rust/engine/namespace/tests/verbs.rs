@@ -67,7 +67,10 @@ fn attributes_survive_a_remount() {
     assert_eq!(before.rdev, 0x0012_3456);
     assert_eq!((before.uid, before.gid, before.projid), (70_000, 80_000, 5));
     set_flags(&m, &dev, 0x10, None, at(4)).unwrap();
-    assert_eq!(errno(set_flags(&m, &dev, 0x2, None, at(4))), Errno::OPNOTSUPP);
+    assert_eq!(
+        errno(set_flags(&m, &dev, 0x2, None, at(4))),
+        Errno::OPNOTSUPP
+    );
     let before = dev.attrs();
     drop((dev, root, m));
     remount(&mut f);
@@ -86,7 +89,10 @@ fn directories_count_their_links() {
     let root = self::root(&m);
     let d = create(&m, &root, b"d", &new_dir()).unwrap();
     let e = create(&m, &d, b"e", &new_dir()).unwrap();
-    assert_eq!((root.attrs().nlink, d.attrs().nlink, e.attrs().nlink), (3, 3, 2));
+    assert_eq!(
+        (root.attrs().nlink, d.attrs().nlink, e.attrs().nlink),
+        (3, 3, 2)
+    );
     assert!(parent(&m, &e).unwrap().same(&d));
     assert_eq!(errno(rmdir(&m, &root, b"d", &d, at(1))), Errno::NOTEMPTY);
     assert_eq!(errno(unlink(&m, &root, b"d", &d, at(1))), Errno::ISDIR);
@@ -113,7 +119,10 @@ fn hard_links_and_names_of_all_lengths() {
     let root = self::root(&m);
     let long = [b'n'; 255];
     let file = create(&m, &root, &long, &new_file()).unwrap();
-    assert_eq!(errno(create(&m, &root, &[b'n'; 256], &new_file())), Errno::NAMETOOLONG);
+    assert_eq!(
+        errno(create(&m, &root, &[b'n'; 256], &new_file())),
+        Errno::NAMETOOLONG
+    );
     for bad in [&b""[..], b".", b"..", b"a/b", b"a\0"] {
         assert_eq!(errno(create(&m, &root, bad, &new_file())), Errno::INVAL);
     }
@@ -147,16 +156,28 @@ fn symlinks_short_and_long() {
         let link = lookup(&m, &root, b"l").unwrap().unwrap();
         assert_eq!(readlink(&m, &link, &mut out).unwrap(), len);
         assert_eq!(&out[..len], &target[..]);
-        assert_eq!(errno(readlink(&m, &link, &mut out[..len - 1])), Errno::RANGE);
+        assert_eq!(
+            errno(readlink(&m, &link, &mut out[..len - 1])),
+            Errno::RANGE
+        );
         unlink(&m, &root, b"l", &link, at(3)).unwrap();
         put(&m, link);
     }
     let m = f.m.clone();
     let root = self::root(&m);
     let too_long = [b'x'; 4096];
-    assert_eq!(errno(symlink(&m, &root, b"l", &new_file(), &too_long)), Errno::NAMETOOLONG);
-    assert_eq!(errno(symlink(&m, &root, b"l", &new_file(), b"")), Errno::INVAL);
-    assert_eq!(errno(symlink(&m, &root, b"l", &new_file(), b"a\0b")), Errno::INVAL);
+    assert_eq!(
+        errno(symlink(&m, &root, b"l", &new_file(), &too_long)),
+        Errno::NAMETOOLONG
+    );
+    assert_eq!(
+        errno(symlink(&m, &root, b"l", &new_file(), b"")),
+        Errno::INVAL
+    );
+    assert_eq!(
+        errno(symlink(&m, &root, b"l", &new_file(), b"a\0b")),
+        Errno::INVAL
+    );
     assert_eq!(errno(readlink(&m, &root, &mut [0; 4096])), Errno::INVAL);
     drop((root, m));
     let sum = remount(&mut f);
@@ -231,7 +252,10 @@ fn rename_moves_replaces_exchanges_and_whites_out() {
     let over = args(&root, b"a", &a, &root, b"b", Some(&b), plain);
     assert_eq!(errno(rename(&m, &over)), Errno::NOTEMPTY);
     rename(&m, &args(&b, b"moved", &sub, &root, b"a", Some(&a), plain)).unwrap();
-    assert_eq!((a.attrs().nlink, b.attrs().nlink, root.attrs().nlink), (0, 2, 4));
+    assert_eq!(
+        (a.attrs().nlink, b.attrs().nlink, root.attrs().nlink),
+        (0, 2, 4)
+    );
     assert!(parent(&m, &sub).unwrap().same(&root));
     put(&m, a);
     // A directory and a file change places.
@@ -245,7 +269,10 @@ fn rename_moves_replaces_exchanges_and_whites_out() {
     rename(&m, &args(&root, b"z", &x, &b, b"q", None, whiteout)).unwrap();
     let w = lookup(&m, &root, b"z").unwrap().unwrap();
     let attrs = w.attrs();
-    assert_eq!((attrs.mode, attrs.rdev, attrs.uid, attrs.gid), (0o020000, 0, 3, 4));
+    assert_eq!(
+        (attrs.mode, attrs.rdev, attrs.uid, attrs.gid),
+        (0o020000, 0, 3, 4)
+    );
     // Replacing and a whiteout at once, in one directory.
     let v = create(&m, &b, b"v", &new_file()).unwrap();
     rename(&m, &args(&b, b"q", &x, &b, b"v", Some(&v), whiteout)).unwrap();
@@ -341,7 +368,10 @@ fn a_large_directory_is_read_once_and_completely() {
         unlink(&m, &d, n.as_bytes(), &other, at(1)).unwrap();
         put(&m, other);
     }
-    assert_eq!(seen.iter().filter(|n| n.starts_with(b"name-")).count(), 3000);
+    assert_eq!(
+        seen.iter().filter(|n| n.starts_with(b"name-")).count(),
+        3000
+    );
     let unique: std::collections::BTreeSet<u64> = (0..3000)
         .map(|i| {
             let name = format!("name-{i}");
@@ -350,7 +380,10 @@ fn a_large_directory_is_read_once_and_completely() {
         .collect();
     assert_eq!(unique.len(), 3000);
     assert_eq!(d.attrs().ino, d.ino.0);
-    assert_eq!(FileType::from_mode(d.attrs().mode), Some(FileType::Directory));
+    assert_eq!(
+        FileType::from_mode(d.attrs().mode),
+        Some(FileType::Directory)
+    );
     drop((d, root, m));
     remount(&mut f);
 }
