@@ -90,7 +90,7 @@ impl World {
         let mut run = 0;
         for (b, state) in self.blocks.iter().enumerate() {
             let inside = b as u64 % self.ag_blocks % u64::from(BITMAP_BITS);
-            if inside == 0 || b as u64 % self.ag_blocks == 0 {
+            if inside == 0 || (b as u64).is_multiple_of(self.ag_blocks) {
                 run = 0;
             }
             run = if *state == State::Free { run + 1 } else { 0 };
@@ -369,7 +369,7 @@ fn play(blocks: u64, ag_blocks: u32, ops: impl Iterator<Item = Op>) {
     w.apply(Op::Remount);
     while !w.used.is_empty() {
         w.apply(Op::Free(0, 0, u32::MAX - 1));
-        if w.used.len() % 64 == 0 {
+        if w.used.len().is_multiple_of(64) {
             w.checkpoint();
         }
     }
