@@ -37,7 +37,8 @@ enum Mode {
 fn allocate(layout: Layout, mode: Mode) -> SysResult<NonNull<u8>> {
     let size = layout.pad_to_align().size();
     if size == 0 {
-        return Ok(layout.dangling_ptr());
+        let aligned = core::ptr::without_provenance_mut(layout.align());
+        return NonNull::new(aligned).ok_or(Errno::NOMEM);
     }
     let p = match mode {
         // SAFETY: No requirements.
