@@ -99,7 +99,7 @@ fetch() {
 	[ ! -e "$LATCHFS_CACHE/src/current/Makefile" ] || return 0
 	[ -e "$KEYRING" ] || die "no $KEYRING: not a Debian system? Give an unpacked kernel source with KSRC=DIR"
 	mkdir -p "$APT"
-	uri=$(debian_uri | sort -u | sed -n 1p)
+	uri=$(debian_uri | sed -n 1p)
 	[ -n "$uri" ] || die "no Debian archive in the apt configuration of this machine: give KSRC=DIR"
 	for suite in $SUITES; do
 		say "kernel source: looking for linux-source-$LATCHFS_KERNEL_SERIES in $suite"
