@@ -29,6 +29,18 @@ pub enum OnError {
     Shutdown,
 }
 
+impl OnError {
+    const ALL: [OnError; 3] = [OnError::Continue, OnError::ReadOnly, OnError::Shutdown];
+
+    pub(crate) fn code(self) -> u32 {
+        self as u32
+    }
+
+    pub(crate) fn from_code(code: u32) -> Self {
+        Self::ALL.get(code as usize).copied().unwrap_or_default()
+    }
+}
+
 /// What was recorded since the superblock was last written.
 #[derive(Clone, Copy, Default)]
 pub struct Recorded {

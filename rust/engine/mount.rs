@@ -54,7 +54,8 @@ pub struct Mount {
     root: Ino,
     hash_seed: u64,
     uuid: [u8; 16],
-    on_error: OnError,
+    /// [`OnError`] as a number: a remount may change it.
+    on_error: AtomicU32,
     /// The superblock as it was last written, but for counters and records.
     /// Begins with the superblock. Half a kilobyte is too much to be handed around by value.
     sb: Spin<Block, SuperLock>,
@@ -186,7 +187,7 @@ impl Mount {
         if self.faults.count() == 0 {
             return Ok(());
         }
-        match self.on_error {
+        match OnError::from_code(self.on_error.load(Ordering::Relaxed)) {
             OnError::Continue => Ok(()),
             // No new changes. What was committed before is still brought to the disk.
             OnError::ReadOnly => Err(Error::new(Errno::ROFS)),
@@ -195,6 +196,11 @@ impl Mount {
                 Err(Error::new(Errno::IO))
             }
         }
+    }
+
+    /// Changes the mount option `errors=`. Takes effect with the next change. Does not sleep.
+    pub fn set_on_error(&self, on_error: OnError) {
+        self.on_error.store(on_error.code(), Ordering::Relaxed);
     }
 
     /// Remembers an error in inode `ino` at `block` (0: none) for the superblock. What the mount

@@ -206,7 +206,7 @@ impl Mount {
             root: sb.root(),
             hash_seed: sb.hash_seed.get(),
             uuid: sb.uuid,
-            on_error,
+            on_error: AtomicU32::new(on_error.code()),
             gate: RwSem::new(()),
             checkpoints: Mutex::new(Checkpoints::new(sb.lsn.get())),
             closed: AtomicU64::new(0),

@@ -190,7 +190,9 @@ fn errors_are_recorded_and_stop_changes() {
     f.disk.write(at.get(), &block).unwrap();
     let e = f.m.buf().read(at, BlockKind::Symlink, OWNER).unwrap_err();
     assert!(e.is(Errno::BADMSG));
-    // errors=remount-ro is the default.
+    f.m.set_on_error(OnError::Continue);
+    f.m.begin(TxnRes::new(0, 0)).map(drop).unwrap();
+    f.m.set_on_error(OnError::ReadOnly);
     let e = f.m.begin(TxnRes::new(0, 0)).map(drop).unwrap_err();
     assert!(e.is(Errno::ROFS));
     f.m.unmount().unwrap();
