@@ -10,7 +10,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help doctor run test test-host test-vm test-long module tools kernel-base \
-	kernel-debug shell gdb lint fmt rust-analyzer bench-host clean distclean
+	kernel-debug shell gdb lint fmt rust-analyzer bench bench-host clean distclean
 
 export KDIR KSRC FS
 
@@ -58,6 +58,9 @@ fmt: ## format the Rust code
 
 rust-analyzer: ## write rust-project.json for an editor
 	@scripts/rust-analyzer.sh
+
+bench: ## mount times beside ext4, XFS and btrfs in one VM
+	@scripts/bench.sh
 
 bench-host: ## benchmarks of the engine in userspace
 	@scripts/bench-host.sh

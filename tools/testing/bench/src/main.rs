@@ -3,7 +3,8 @@
 //! Figures of the engine in userspace, over sparse devices in memory.
 //!
 //! What counts in them is how they grow and how many blocks are touched; the times are those of a
-//! host without I/O. Comparisons with other file systems are made in one VM, not here.
+//! host without I/O. Comparisons with other file systems are made in one VM, not here; for them
+//! `latchfs-bench --image FILE` makes a file system of a tebibyte with a million files in it.
 
 use latchfs_engine::engine::{
     inode::{self, InodeRef},
@@ -14,7 +15,7 @@ use latchfs_engine::format::{
     make::{make, MakeParams},
     Block as FormatBlock, DiskBlock, Geometry,
 };
-use latchfs_host::{device::MemDisk, now, random_u64, Arc, Block, Device};
+use latchfs_host::{device::MemDisk, now, random_u64, Arc, Block, Device, BLOCK_BYTES};
 use std::time::{Duration, Instant};
 
 type AnyError = Box<dyn std::error::Error>;
@@ -28,7 +29,12 @@ fn fail<E: std::fmt::Display>(what: &'static str) -> impl FnOnce(E) -> AnyError 
 
 fn mkfs(blocks: u64) -> Result<Arc<MemDisk>, AnyError> {
     let disk = Arc::new(MemDisk::new(blocks));
-    let dev = Device::new(disk.clone(), false);
+    make_on(&Device::new(disk.clone(), false))?;
+    Ok(disk)
+}
+
+fn make_on(dev: &Device) -> Result<(), AnyError> {
+    let blocks = dev.blocks();
     let geometry = Geometry::for_device(blocks, None).ok_or("no geometry for this size")?;
     let time = now();
     let params = MakeParams {
@@ -55,7 +61,7 @@ fn mkfs(blocks: u64) -> Result<Arc<MemDisk>, AnyError> {
     )
     .map_err(fail("mkfs"))?
     .ok_or("mkfs: the parameters do not fit")?;
-    Ok(disk)
+    Ok(())
 }
 
 fn mount(disk: &Arc<MemDisk>) -> Result<Arc<Mount>, AnyError> {
@@ -120,27 +126,52 @@ fn empty_tebibyte() -> Result<(), AnyError> {
     m.unmount().map_err(fail("unmount"))
 }
 
+/// `dirs` directories of `files` empty files each.
+fn populate(m: &Arc<Mount>, dirs: u32, files: u32) -> Result<(), AnyError> {
+    let root = root(m)?;
+    for d in 0..dirs {
+        let dir = namespace::create(m, &root, format!("dir-{d}").as_bytes(), &directory())
+            .map_err(fail("mkdir"))?;
+        for f in 0..files {
+            let file = namespace::create(m, &dir, format!("file-{f}").as_bytes(), &file())
+                .map_err(fail("create"))?;
+            namespace::inactivate_later(m, file);
+        }
+        namespace::inactivate_later(m, dir);
+        if d % 50 == 49 {
+            // What a timer and a shrinker would do.
+            m.sync().map_err(fail("sync"))?;
+            inode::reclaim(m, usize::MAX);
+        }
+    }
+    Ok(())
+}
+
+/// Makes a file system of a tebibyte with a million files in the sparse file `path`.
+fn image(path: &str) -> Result<(), AnyError> {
+    let file = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(path)
+        .map_err(fail("image"))?;
+    file.set_len(TEBIBYTE * BLOCK_BYTES as u64)
+        .map_err(fail("image"))?;
+    let dev = Device::file(file, TEBIBYTE, false);
+    make_on(&dev)?;
+    let m = Mount::open(dev, MountOpts::default()).map_err(fail("mount"))?;
+    populate(&m, 1_000, 1_000)?;
+    m.unmount().map_err(fail("unmount"))
+}
+
 /// A file system of a tebibyte with `dirs` directories of `files` files.
 fn many_inodes(dirs: u32, files: u32) -> Result<(), AnyError> {
     let disk = mkfs(TEBIBYTE)?;
     let m = mount(&disk)?;
     let n = dirs * files;
     let start = Instant::now();
-    {
-        let root = root(&m)?;
-        for d in 0..dirs {
-            let dir = namespace::create(&m, &root, format!("dir-{d}").as_bytes(), &directory())
-                .map_err(fail("mkdir"))?;
-            for f in 0..files {
-                let file = namespace::create(&m, &dir, format!("file-{f}").as_bytes(), &file())
-                    .map_err(fail("create"))?;
-                namespace::inactivate_later(&m, file);
-            }
-            namespace::inactivate_later(&m, dir);
-            // What a shrinker would do; and what a timer would.
-            inode::reclaim(&m, usize::MAX);
-        }
-    }
+    populate(&m, dirs, files)?;
     m.sync().map_err(fail("sync"))?;
     row(
         &format!("create and sync, {n} files in {dirs} directories"),
@@ -254,7 +285,13 @@ fn run() -> Result<(), AnyError> {
 }
 
 fn main() -> std::process::ExitCode {
-    match run() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let result = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => run(),
+        ["--image", path] => image(path),
+        _ => Err("usage: latchfs-bench [--image FILE]".into()),
+    };
+    match result {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("latchfs-bench: {e}");
