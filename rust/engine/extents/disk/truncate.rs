@@ -109,8 +109,7 @@ pub fn truncate_step(
 
     let done = if check_format(ctx, fork)? {
         let mut root = fork.root;
-        let progress =
-            tree(ctx).destroy_step(m, txn, &mut root, STEP_NODES, &mut take)?;
+        let progress = tree(ctx).destroy_step(m, txn, &mut root, STEP_NODES, &mut take)?;
         fork.root = root;
         // `More` also means that a record stayed; whether more would go shows below.
         progress == Progress::Done

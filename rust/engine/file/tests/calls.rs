@@ -380,3 +380,20 @@ fn a_long_truncate_leaves_no_orphan() {
     file.truncate(0);
     assert_eq!(file.f.free_blocks(), before);
 }
+
+#[test]
+fn delayed_data_reserves_little_more_than_itself() {
+    let file = File::new(65536);
+    let before = file.available();
+    let mut pos = 0;
+    while pos < 64 * 1024 * KB {
+        pos += file.write(pos, 64 * 1024 * KB - pos).len;
+    }
+    let reserved = before - file.available();
+    assert!(
+        (16384..16384 + 164).contains(&reserved),
+        "{reserved} blocks"
+    );
+    file.truncate(0);
+    assert_eq!(file.available(), before);
+}
