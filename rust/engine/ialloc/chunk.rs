@@ -227,6 +227,8 @@ fn add(
     txn.modify(&header, |b| inner.store(b))?;
     txn.commit()?;
 
+    // If whoever wants it gives up, it goes again.
+    group.empty.add(place.chunk);
     let mut pick = group.pick.lock();
     pick.freed(block);
     // A new map block has room for more.

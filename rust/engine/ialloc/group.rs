@@ -90,7 +90,7 @@ pub(crate) struct Group {
     pub(crate) dirty: Bag<Arc<Inode>, InodeDirty>,
     /// Inodes whose last user has gone.
     pub(crate) doomed: Bag<InodeRef, InodeGcList>,
-    /// Chunks whose last inode was freed.
+    /// Chunks that may be empty: new ones, and those whose last inode was freed.
     pub(super) empty: Bag<u32, EmptyChunks>,
 }
 

@@ -9,12 +9,13 @@
 
 use super::{
     chunk::{first_block, set_chunk},
-    group::Group,
+    group::{AgInner, Group},
     hidden,
     map::{broken, map_block, place_of},
 };
 use crate::{
     engine::{
+        buf::BufRef,
         error::Result,
         mount::Mount,
         txn::{res, FreeKind},
@@ -70,23 +71,33 @@ enum Reaped {
     Later,
 }
 
+/// The map block of a chunk that exists and has no inodes, `None` if it is not like that. The
+/// caller holds the AG inode lock.
+fn empty_chunk(m: &Mount, group: &Group, inner: &AgInner, chunk: u32) -> Result<Option<BufRef>> {
+    let (block, n) = place_of(chunk);
+    let Some(map) = map_block(m, group, inner, block)? else {
+        return Ok(None);
+    };
+    let empty = MapBlock::of(&map.data())
+        .chunk(n)
+        .is_some_and(|masks| masks.alloc.get() == 0);
+    Ok(empty.then_some(map))
+}
+
 fn reap(m: &Arc<Mount>, group: &Group, chunk: u32) -> Result<Reaped> {
+    // Most are in use again, new chunks always: no transaction for them.
+    if empty_chunk(m, group, &*group.read(m)?, chunk)?.is_none() {
+        return Ok(Reaped::InUse);
+    }
     let mut txn = m.begin(res::INODE_CHUNK_FREE)?;
     let mut inner = group.write(m, 0)?;
 
     // The group's shared lock holders claim numbers, so under the exclusive lock the claims and the
     // map agree.
     let (block, n) = place_of(chunk);
-    let Some(map) = map_block(m, group, &inner, block)? else {
+    let Some(map) = empty_chunk(m, group, &inner, chunk)? else {
         return Ok(Reaped::InUse);
     };
-    {
-        let bytes = map.data();
-        match MapBlock::of(&bytes).chunk(n) {
-            Some(masks) if masks.alloc.get() == 0 => {}
-            _ => return Ok(Reaped::InUse),
-        }
-    }
     let first = chunk.saturating_mul(CHUNK_INODES);
     let claimed = |index: &u32| index.checked_sub(first).is_some_and(|i| i < CHUNK_INODES);
     if group.pick.lock().claims.iter().any(claimed) {
