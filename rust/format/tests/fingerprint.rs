@@ -318,3 +318,36 @@ fn unchanged() {
     let got = (FORMAT_REV, crate::sys::crc32c(0, text.as_bytes()));
     assert_eq!(got, EXPECTED, "on-disk format changed:\n{text}");
 }
+
+/// The tables of Documentation/format.rst are those of the types.
+#[test]
+fn documented() {
+    let page = include_str!("../../../Documentation/format.rst");
+    let mut table: Vec<&str> = Vec::new();
+    for line in description().lines() {
+        let words: Vec<&str> = line.split(' ').filter(|word| !word.is_empty()).collect();
+        match (line.starts_with("  "), &words[..]) {
+            (false, [name, size]) => {
+                let title = format!("``{name}``, {size} bytes:");
+                let at = page.find(&title);
+                // Constants come after the types.
+                let Some(at) = at else {
+                    assert!(size.parse::<u32>().is_err() || !name.starts_with(char::is_uppercase));
+                    break;
+                };
+                table = page[at..].lines().skip(5).collect();
+                let end = table.iter().position(|row| row.starts_with("===")).unwrap();
+                table.truncate(end);
+                // Rows without an offset continue the text above.
+                table.retain(|row| !row.starts_with("             "));
+                table.reverse();
+            }
+            (true, [field, offset, size]) => {
+                let row = table.pop().unwrap_or_default();
+                let found: Vec<&str> = row.split_whitespace().take(3).collect();
+                assert_eq!(found, [*offset, *size, *field], "Documentation/format.rst");
+            }
+            _ => break,
+        }
+    }
+}
