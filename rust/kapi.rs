@@ -8,6 +8,15 @@
 //! the `extern "C"` functions here are generic over it, turn C arguments into references with the
 //! lifetime of the call, and an error into the errno C wants.
 //!
+//! # Safety of the callbacks
+//!
+//! An `unsafe extern "C"` function in this ring is called by C only, through the operations table
+//! it is in: its pointers are valid for the call and its locks held as the C header and
+//! `Documentation/filesystems` say of that operation, and the object is one of ours, because the
+//! table is only ever set on those.
+//!
+//! # Ownership
+//!
 //! Who owns what, for all files:
 //!
 //! * A `&Inode`, `&Dentry`, `&SuperBlock` in a callback is borrowed from VFS for the call.

@@ -69,13 +69,7 @@ struct Latchfs {
 
 impl kernel::Module for Latchfs {
     fn init(module: &'static ThisModule) -> Result<Self> {
-        #[expect(
-            unsafe_code,
-            reason = "the one place that knows the life of the module"
-        )]
-        // SAFETY: Once per load, and dropped last: the file system type, and with it all mounts,
-        // are gone by then.
-        let io = unsafe { sys::device::IoEngine::start() }.map_err(|_| ENOMEM)?;
+        let io = sys::device::IoEngine::start().map_err(|_| ENOMEM)?;
         let fs = fs::Registration::new(module)?;
         Ok(Self { _fs: fs, _io: io })
     }

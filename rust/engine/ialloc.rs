@@ -36,6 +36,7 @@ mod reap;
 #[cfg(test)]
 mod tests;
 
+pub use self::group::InodeSpace;
 pub(crate) use self::{
     claim::{claim, InoClaim},
     delta::{MapDelta, MapOp},
@@ -43,4 +44,3 @@ pub(crate) use self::{
     map::{goal_of, inode_block, orphans_of, read_block, read_inode_block, status, Status},
     reap::{may_reclaim, reap_empty_chunks},
 };
-pub use self::group::InodeSpace;

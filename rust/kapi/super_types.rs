@@ -175,7 +175,8 @@ impl<'a, T: FileSystem> NewSuper<'a, T> {
         // SAFETY: s_bdev_file is set by get_tree_bdev() before fill_super.
         let file = unsafe { (*self.sb.get()).s_bdev_file };
         let file = NonNull::new(file).ok_or(ENXIO)?;
-        // SAFETY: the file is that of an open block device.
+        // SAFETY: the file is that of an open block device. The module holds the I/O engine until all
+        // mounts, and with them all devices, are gone.
         unsafe { Device::from_file(file, self.rdonly()) }.map_err(|_| ENOMEM)
     }
 

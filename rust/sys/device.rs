@@ -12,6 +12,7 @@ use super::{check, Errno, SysResult};
 use crate::bindings;
 use core::ffi::{c_int, c_void};
 use core::ptr::NonNull;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 /// Which hold on the content an I/O owns, given back on completion.
 #[derive(Debug)]
@@ -98,7 +99,8 @@ impl Device {
     ///
     /// # Safety
     ///
-    /// `file` is an open file of a block device, such as `s_bdev_file` of a super block.
+    /// `file` is an open file of a block device, such as `s_bdev_file` of a super block. An
+    /// [`IoEngine`] lives as long as any clone of the device.
     pub(crate) unsafe fn from_file(
         file: NonNull<bindings::file>,
         read_only: bool,
@@ -230,26 +232,32 @@ pub(crate) fn plugged<R>(f: impl FnOnce() -> R) -> R {
     f()
 }
 
+/// Whether an [`IoEngine`] lives.
+static STARTED: AtomicBool = AtomicBool::new(false);
+
 /// The queue and the pool behind asynchronous I/O, for as long as the module is loaded.
 #[derive(Debug)]
 pub(crate) struct IoEngine(());
 
 impl IoEngine {
-    /// Sets them up; ENOMEM. Once, before the first [`Device`].
-    ///
-    /// # Safety
-    ///
-    /// No other one lives, and this one is dropped after the last I/O of a [`Device`].
-    pub(crate) unsafe fn start() -> SysResult<Self> {
-        // SAFETY: As the caller promises.
-        check(unsafe { bindings::io_start() })?;
+    /// Sets them up; ENOMEM, or EBUSY if they are. Before the first [`Device`].
+    pub(crate) fn start() -> SysResult<Self> {
+        if STARTED.swap(true, Ordering::AcqRel) {
+            return Err(Errno::BUSY);
+        }
+        // SAFETY: No other one lives, as the flag says.
+        check(unsafe { bindings::io_start() }).inspect_err(|_| {
+            STARTED.store(false, Ordering::Release);
+        })?;
         Ok(Self(()))
     }
 }
 
 impl Drop for IoEngine {
     fn drop(&mut self) {
-        // SAFETY: Started, and there is no I/O any more.
+        // SAFETY: Started; and whoever made a device promised that this outlives it, so there is no
+        // I/O any more.
         unsafe { bindings::io_stop() };
+        STARTED.store(false, Ordering::Release);
     }
 }

@@ -82,7 +82,9 @@ fn a_claim_keeps_others_away_until_it_is_dropped() {
     assert_eq!(c.ino, ino);
     drop((b, c));
     // 62 are left in the first chunk; more claims make more chunks.
-    let all: Vec<InoClaim<'_>> = (0..300).map(|_| claim(&f.m, near, false).unwrap()).collect();
+    let all: Vec<InoClaim<'_>> = (0..300)
+        .map(|_| claim(&f.m, near, false).unwrap())
+        .collect();
     let unique: BTreeSet<Ino> = all.iter().map(|c| c.ino).collect();
     assert_eq!(unique.len(), 300);
     drop(all);
@@ -108,7 +110,9 @@ fn the_map_grows_by_blocks_and_shrinks_again() {
     assert_eq!(group.read(m).unwrap().map_blocks, 3);
     for i in 0..n {
         let name = format!("{i}");
-        let inode = namespace::lookup(m, &root, name.as_bytes()).unwrap().unwrap();
+        let inode = namespace::lookup(m, &root, name.as_bytes())
+            .unwrap()
+            .unwrap();
         namespace::unlink(m, &root, name.as_bytes(), &inode, Default::default()).unwrap();
         namespace::inactivate_later(m, inode);
     }
@@ -141,10 +145,20 @@ fn a_chunk_with_somebody_in_memory_is_not_freed() {
     namespace::unlink(m, &root, name.as_bytes(), &inode, Default::default()).unwrap();
     let (ino, generation) = (inode.ino, inode.generation());
     m.sync().unwrap();
-    assert_eq!(m.counts().inodes.load(crate::sys::atomic::Ordering::Relaxed), 128);
+    assert_eq!(
+        m.counts()
+            .inodes
+            .load(crate::sys::atomic::Ordering::Relaxed),
+        128
+    );
     namespace::inactivate_later(m, inode);
     m.sync().unwrap();
-    assert_eq!(m.counts().inodes.load(crate::sys::atomic::Ordering::Relaxed), 64);
+    assert_eq!(
+        m.counts()
+            .inodes
+            .load(crate::sys::atomic::Ordering::Relaxed),
+        64
+    );
     // Its block may be anything now, and is not looked at.
     assert!(inode::iget_handle(m, ino, generation).is_err_and(|e| e.is(Errno::STALE)));
 }

@@ -109,7 +109,7 @@ fn ag_header() {
         ("map_blocks", &edit(|h| h.map_blocks.set(0))),
         ("map_blocks", &edit(|h| h.map_blocks.set(u32::MAX))),
         ("inodes", &edit(|h| h.inodes.set(63))),
-        ("inodes", &edit(|h| h.inodes.set(u32::MAX & !63))),
+        ("inodes", &edit(|h| h.inodes.set(!63))),
         ("free_inodes", &edit(|h| h.free_inodes.set(65))),
         ("orphans", &edit(|h| h.orphans.set(3))),
         ("root.format", &edit(|h| h.inode_file.format = 3)),

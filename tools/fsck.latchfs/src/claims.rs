@@ -68,7 +68,7 @@ impl Claims {
         while n < len {
             let at = bit + n;
             let byte = &mut part[at as usize / 8];
-            if at % 8 == 0 && len - n >= 8 && *byte == 0 {
+            if at.is_multiple_of(8) && len - n >= 8 && *byte == 0 {
                 *byte = 0xff;
                 n += 8;
                 continue;

@@ -237,6 +237,7 @@ impl<T> Arena<T> {
     }
 
     /// Empties all slots and returns the memory.
+    #[cfg(test)]
     pub(super) fn clear(&mut self) {
         *self = Self::new();
     }

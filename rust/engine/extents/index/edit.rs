@@ -301,6 +301,7 @@ impl ExtentIndex {
     }
 
     /// Forgets all that is cached only.
+    #[cfg(test)]
     pub(crate) fn drop_cached(&mut self) {
         let mut at = self.map.first();
         while let Some(slot) = at {

@@ -247,6 +247,7 @@ impl<T> Map<T> {
     }
 
     /// The entry with the largest key.
+    #[cfg(test)]
     pub(super) fn last(&self) -> Option<Slot> {
         if self.root == NIL {
             return None;
@@ -377,6 +378,7 @@ impl<T> Map<T> {
     }
 
     /// Removes all entries and returns the memory.
+    #[cfg(test)]
     pub(super) fn clear(&mut self) {
         self.arena.clear();
         self.root = NIL;

@@ -48,7 +48,9 @@ fn filled_and_emptied_it_is_as_empty_as_before() {
     // directory are too short for a chunk.
     assert!(counts[0] > 20_000, "{counts:?}");
     assert!(
-        counts.iter().all(|n| n.abs_diff(counts[0]) < counts[0] / 10),
+        counts
+            .iter()
+            .all(|n| n.abs_diff(counts[0]) < counts[0] / 10),
         "{counts:?}"
     );
     drop(root);

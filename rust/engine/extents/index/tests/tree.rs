@@ -73,7 +73,7 @@ fn random_against_std() {
         for op in 0..20_000_u64 {
             let key = rng.next() % 2_000;
             let grow = (op / 4_000) % 2 == 0;
-            if rng.next() % 3 != 0 && grow || rng.next() % 3 == 0 {
+            if !rng.next().is_multiple_of(3) && grow || rng.next().is_multiple_of(3) {
                 map.must_reserve(1);
                 assert_eq!(
                     map.insert(key, op).is_ok(),
