@@ -52,7 +52,7 @@ impl File {
             for block in data.blocks.iter_mut() {
                 block.dirty = true;
             }
-            if self.random() % 2 == 0 {
+            if self.random().is_multiple_of(2) {
                 // folio_wait_stable, on devices with stable writes.
                 self.wait_folio(&folio);
             }

@@ -97,7 +97,7 @@ impl File {
     /// read(2) with O_DIRECT: what is dirty in the range is written first, then the device is read
     /// by the mapping.
     pub fn read_direct(&self, pos: u64, len: u64) -> Result<Vec<u8>> {
-        assert!(pos % PAGE == 0 && len % PAGE == 0);
+        assert!(pos.is_multiple_of(PAGE) && len.is_multiple_of(PAGE));
         let _iolock = self.iolock.read();
         self.write_and_wait(pos, pos + len - 1);
         let size = self.i_size();
@@ -124,7 +124,7 @@ impl File {
     /// Memory reclaim: drops clean folios, each with a probability of one in `one_in`.
     pub fn reclaim(&self, one_in: u64) {
         for folio in self.mapping.all(0, u64::MAX) {
-            if self.random() % one_in != 0 {
+            if !self.random().is_multiple_of(one_in) {
                 continue;
             }
             let Some(mut data) = folio.try_lock() else {

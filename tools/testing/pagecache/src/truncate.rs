@@ -43,7 +43,7 @@ impl File {
             // truncate_inode_partial_folio
             let from = (size - folio.pos()) as usize;
             data.data[from..].fill(0);
-            if folio.pages == 1 || self.random() % 2 == 0 {
+            if folio.pages == 1 || self.random().is_multiple_of(2) {
                 continue;
             }
             self.mapping.remove(&folio, &mut data);

@@ -45,7 +45,7 @@ impl File {
             .mapping
             .all(start / PAGE, (last / PAGE).saturating_add(1))
         {
-            if one_in > 1 && self.random() % one_in != 0 {
+            if one_in > 1 && !self.random().is_multiple_of(one_in) {
                 continue;
             }
             let mut data = folio.lock();
