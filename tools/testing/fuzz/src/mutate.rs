@@ -140,7 +140,7 @@ impl Mutator<'_> {
         let (at, kind, mut block) = self.pick();
         for _ in 0..1 + self.rng.below(8) {
             let byte = self.rng.below(BLOCK_SIZE);
-            block[byte] = self.rng.next() as u8;
+            block[byte] = self.rng.draw() as u8;
         }
         self.put(at, kind, block, seal);
     }
@@ -274,8 +274,8 @@ impl Mutator<'_> {
             1 => old.wrapping_sub(1),
             2 => old ^ (1 << self.rng.below(64)),
             3 => self.some_block(),
-            4 => self.rng.next(),
-            5 => self.rng.next() >> self.rng.below(64),
+            4 => self.rng.draw(),
+            5 => self.rng.draw() >> self.rng.below(64),
             _ => *self.rng.pick(EDGES),
         }
     }
@@ -345,7 +345,7 @@ impl Mutator<'_> {
                 0 => self.rng.below(20) as u64,
                 1 => self.base.size.wrapping_sub(self.rng.below(40) as u64),
                 2 => self.some_block(),
-                _ => self.rng.next() & ((1 << 48) - 1),
+                _ => self.rng.draw() & ((1 << 48) - 1),
             }),
             len: 1 + self.rng.below(32256) as u32 / (1 + self.rng.below(4096) as u32),
             unwritten: self.rng.one_in(4),
@@ -411,7 +411,7 @@ impl Mutator<'_> {
             let slots: Vec<usize> = (0..node.count()).filter_map(|n| node.slot(n)).collect();
             let what = self.rng.below(4);
             let ino = self.value(2);
-            let key = self.rng.next() >> 1 & !0xffff;
+            let key = self.rng.draw() >> 1 & !0xffff;
             for (n, offset) in slots.into_iter().enumerate() {
                 let Some(record) = block.get_mut(offset..offset + 18) else {
                     continue;
