@@ -132,10 +132,6 @@ impl ContextOps for Latchfs {
 
     fn reconfigure(sb: &SuperBlock, options: Options, rdonly: bool, log: &MountLog) -> Result {
         let data = sb.data();
-        if options.on_error != data.options.get().on_error {
-            log.error(c"errors= cannot be changed by remounting");
-            return Err(EINVAL);
-        }
         if rdonly && !sb.rdonly() {
             sb.sync_filesystem()?;
             data.mount.set_read_only(true).edge(sb)?;
@@ -147,6 +143,7 @@ impl ContextOps for Latchfs {
             data.mount.set_read_only(false).edge(sb)?;
             start_writing(sb)?;
         }
+        data.mount.set_on_error(options.on_error.for_engine());
         data.options.set(&options);
         Ok(())
     }
