@@ -8,8 +8,8 @@
 use std::collections::HashSet;
 
 use latchfs_engine::format::{
-    BlockKind, BlockRange, DiskBlock, Extent, ExtentRecord, FileBlock, TreeBlock, TreeKind,
-    TreeRoot,
+    BlockKind, BlockRange, Defect, DefectKind, DiskBlock, Extent, ExtentRecord, FileBlock,
+    TreeBlock, TreeKind, TreeRoot,
 };
 
 use crate::check::{Buf, Checker, Pass, Read};
@@ -207,7 +207,14 @@ impl<'c> Checker<'c> {
         };
 
         let node = TreeBlock::of(&block);
-        let wrong = if node.kind != kind as u8 {
+        let wrong = if !apart(node) {
+            // Lengths add up in such a leaf, which is all that the verifier looks at.
+            Some(Problem::NodeDamaged {
+                file,
+                block: at,
+                defect: Defect::new("slot", DefectKind::Mismatch),
+            })
+        } else if node.kind != kind as u8 {
             Some(Problem::NodeKind { file, block: at })
         } else if node.level != visit.level {
             Some(Problem::NodeLevel {
@@ -229,6 +236,20 @@ impl<'c> Checker<'c> {
         }
         Ok(None)
     }
+}
+
+/// Whether the records of a slotted leaf lie apart from each other.
+fn apart(node: &TreeBlock) -> bool {
+    if node.level != 0 || node.kind != TreeKind::Dirents as u8 {
+        return true;
+    }
+    let mut places: Vec<(usize, usize)> = (0..node.count())
+        .filter_map(|n| Some((node.slot(n)?, node.dirent(n)?.len())))
+        .collect();
+    places.sort_unstable();
+    places
+        .windows(2)
+        .all(|pair| pair[0].0 + pair[0].1 <= pair[1].0)
 }
 
 /// Whether first and last key of a node are in the range that its parent gives it.

@@ -51,6 +51,29 @@ fn node_damaged_content() {
     assert_eq!(fsck(&s.image).problems[0], problem);
 }
 
+/// Two records that share bytes, and as many bytes that no record has.
+#[test]
+fn records_overlap() {
+    let s = sample();
+    let leaf = s.image.leaves(s.image.tree(s.many))[0];
+    s.image.edit_node(leaf, |node| {
+        // The name of the record at the lower address ends 3 bytes later, in the next record.
+        let mut slots: Vec<usize> = (0..node.count()).filter_map(|n| node.slot(n)).collect();
+        slots.sort_unstable();
+        // Its key begins with a disambiguator: not zeroes, which no name may have.
+        node.body[slots[0] - 64 + 17] += 3;
+        node.body[slots[1] - 64..slots[1] - 64 + 3].fill(1);
+        // What is counted too much is counted too little at the start of the heap.
+        node.heap_start.set(node.heap_start.get() - 3);
+    });
+    let problem = Problem::NodeDamaged {
+        file: FileId::Inode(s.many),
+        block: leaf,
+        defect: Defect::new("slot", DefectKind::Mismatch),
+    };
+    assert_eq!(fsck(&s.image).problems[0], problem);
+}
+
 #[test]
 fn node_level() {
     let s = sample();
