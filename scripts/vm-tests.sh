@@ -40,6 +40,14 @@ ko=
 if [ "$fs" = latchfs ]; then
 	"$LATCHFS_TOP/scripts/tools.sh" >/dev/null
 	ko=$("$LATCHFS_TOP/scripts/module.sh" "$kind")
+	# KASAN makes frames larger, and the kernel's stack twice as large for that
+	limit=1024
+	[ "$kind" = base ] || limit=2048
+	if python3 "$LATCHFS_TOP/scripts/stack.py" --limit $limit --top 5 "${ko%.ko}.o"; then
+		pass "stack frames of the module, at most $limit bytes"
+	else
+		fail "stack frames of the module, at most $limit bytes"
+	fi
 	if [ "${CLIPPY:-1}" = 1 ]; then
 		if "$LATCHFS_TOP/scripts/clippy-module.sh" "$kind"; then
 			pass "clippy on the module"
@@ -91,7 +99,7 @@ prepared=$((SECONDS - t0))
 say "virtual machine: the $kind kernel takes up to a minute to boot"
 rc=0
 "$LATCHFS_TOP/qemu/vm.sh" run --kernel "$kind" --timeout "${TIMEOUT:-1800}" --mem 3G \
-	"${disks[@]}" --log "$work/kernel.log" \
+	"${disks[@]}" --log "$work/kernel.log" --append kunit.autorun=1 \
 	--env "FS=$fs" --env "LATCHFS_KO=$ko" --env "HOSTILE=$hostile" --env LONG --env SEED \
 	--env "LATCHFS_SPLAT=$LATCHFS_SPLAT" --env "LATCHFS_SPLAT_OK=$LATCHFS_SPLAT_OK" \
 	-- "$LATCHFS_TOP/tools/testing/vm/tests.sh" "$@" | tee "$work/output" || rc=$?

@@ -57,6 +57,11 @@ test_kunit() {
 	[ "$FS" = latchfs ] || return 0
 	results=$(dmesg | grep -aE '^\[[^]]*\] +(not )?ok [0-9]+ ' || true)
 	echo "# $(grep -c . <<<"$results" || true) KUnit results"
+	# only kernels with KUnit have the directory
+	if [ -d /sys/module/kunit ] && [ -z "$results" ]; then
+		echo "the module's KUnit suites did not run"
+		return 1
+	fi
 	! grep -aE '\] +not ok' <<<"$results"
 }
 
