@@ -131,8 +131,13 @@ impl Shard {
 impl Cache {
     /// An empty cache. May sleep; ENOMEM.
     pub(crate) fn new() -> Result<Self> {
-        let mut more = Vec::try_with_capacity(SHARDS - 1)?;
-        for _ in 1..SHARDS {
+        Self::with_shards(SHARDS)
+    }
+
+    /// [`Self::new`] with another number of shards, at least 1.
+    pub(super) fn with_shards(shards: usize) -> Result<Self> {
+        let mut more = Vec::try_with_capacity(shards)?;
+        for _ in 1..shards {
             more.try_push(Shard::new())?;
         }
         Ok(Self {
@@ -140,6 +145,10 @@ impl Cache {
             more,
             hand: AtomicUsize::new(0),
         })
+    }
+
+    fn shards(&self) -> usize {
+        self.more.len().saturating_add(1)
     }
 
     fn shard_at(&self, n: usize) -> &Shard {
@@ -151,7 +160,7 @@ impl Cache {
     fn shard_of(&self, ino: Ino) -> &Shard {
         // Chunks of one group are neighbours, so are directories; multiplying spreads the groups.
         let mix = (ino.0 >> 6).wrapping_add((ino.0 >> 32).wrapping_mul(0x9e37_79b1));
-        self.shard_at(mix as usize % SHARDS)
+        self.shard_at((mix as usize).checked_rem(self.shards()).unwrap_or(0))
     }
 
     fn shard(&self, ino: Ino) -> &Spin<Table, InodeShard> {
@@ -256,11 +265,12 @@ impl Cache {
     /// the last call ended. Takes spinlocks only. Returns the number removed.
     pub(crate) fn reclaim(&self, max: usize, second_chance: bool) -> usize {
         let mut done = 0;
-        for _ in 0..SHARDS {
+        for _ in 0..self.shards() {
             if done >= max {
                 break;
             }
-            let n = self.hand.fetch_add(1, Ordering::Relaxed) % SHARDS;
+            let hand = self.hand.fetch_add(1, Ordering::Relaxed);
+            let n = hand.checked_rem(self.shards()).unwrap_or(0);
             let shard = &self.shard_at(n).table;
             let mut at = 0;
             loop {
@@ -319,7 +329,7 @@ impl Cache {
 
     /// Objects in memory.
     pub(crate) fn len(&self) -> usize {
-        (0..SHARDS)
+        (0..self.shards())
             .map(|n| self.shard_at(n).table.lock().len())
             .sum()
     }

@@ -2,6 +2,9 @@
 
 //! The word, the table, the lists and the cache by themselves.
 
+#[cfg(feature = "shuttle")]
+mod schedules;
+
 use super::{
     bag::Bag,
     cache::{Cache, Found, Reuse},
@@ -112,7 +115,9 @@ fn a_full_table_gives_the_entry_back() {
     }
     assert_eq!(n, 12);
     // What is there can be replaced without room.
-    assert!(table.insert(Entry::Loading(ino(3))).is_ok_and(|old| old.is_some()));
+    assert!(table
+        .insert(Entry::Loading(ino(3)))
+        .is_ok_and(|old| old.is_some()));
 }
 
 #[test]
