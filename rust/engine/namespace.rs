@@ -42,7 +42,7 @@ mod tests;
 pub use self::{
     attr::{set_flags, setattr},
     create::{create, tmpfile},
-    inodegc::{inactivate_later, inodegc_flush, start_inodegc, stop_inodegc},
+    inodegc::{inactivate_later, inodegc_flush, inodegc_kick, start_inodegc, stop_inodegc},
     link::link,
     lookup::{lookup, lookup_ino, parent, readdir},
     orphan::recover_orphans,

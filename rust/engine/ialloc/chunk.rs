@@ -32,7 +32,7 @@ use crate::{
             INODES_PER_BLOCK,
         },
     },
-    sys::{atomic::Ordering, Arc, Errno},
+    sys::{atomic::Ordering, Arc, Errno, NofsScope},
 };
 use core::mem::offset_of;
 
@@ -63,6 +63,7 @@ const ZONE_BLOCKS: u32 = 256;
 #[inline(never)]
 pub(super) fn grow(m: &Arc<Mount>, group: &Group, near: u32, scatter: bool) -> Result<Grown> {
     let place = {
+        let _nofs = NofsScope::enter();
         let inner = group.read(m)?;
         choose(m, group, &inner, near / CHUNK_INODES)?
     };

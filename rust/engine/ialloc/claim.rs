@@ -26,7 +26,7 @@ use crate::{
         limits::MAP_CHUNKS,
         units::{AgNumber, Ino, CHUNK_INODES},
     },
-    sys::{self, atomic::Ordering, Arc, Errno, Vec},
+    sys::{self, atomic::Ordering, Arc, Errno, NofsScope, Vec},
 };
 
 /// A free number nobody else will get as long as this lives.
@@ -140,6 +140,7 @@ fn in_group<'m>(
 /// A free number in an existing chunk of `group`.
 #[inline(never)]
 fn search<'m>(m: &'m Mount, group: &'m Group, near: u32) -> Result<Option<InoClaim<'m>>> {
+    let _nofs = NofsScope::enter();
     let inner = group.read(m)?;
     if (inner.free as usize) <= group.claimed() {
         return Ok(None);

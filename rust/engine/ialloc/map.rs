@@ -120,6 +120,39 @@ pub(crate) fn read_block(m: &Mount, ag: AgNumber, block: DiskBlock) -> Result<Bu
     m.buf().read(block, INODE_BLOCK, Owner::inode_file(ag))
 }
 
+/// Starts reading the blocks of the slots of these inodes, ascending. Numbers that cannot be, and
+/// errors, are left to whoever needs the inode. Takes the AG inode locks shared, one after the
+/// other. May sleep for memory, not for I/O of inode blocks.
+pub(crate) fn readahead(m: &Mount, inos: &[Ino]) {
+    let mut rest = inos;
+    while let Some(first) = rest.first() {
+        let ag = first.ag();
+        let same = rest.iter().take_while(|ino| ino.ag() == ag).count();
+        let (mine, others) = rest.split_at_checked(same).unwrap_or((rest, &[]));
+        rest = others;
+        if let Ok(group) = m.inodes.group(ag) {
+            let _ = readahead_group(m, group, mine);
+        }
+    }
+}
+
+fn readahead_group(m: &Mount, group: &Group, inos: &[Ino]) -> Result {
+    let inner = group.read(m)?;
+    let owner = Owner::inode_file(group.ag);
+    let mut last = None;
+    for ino in inos {
+        let file = ino.file_block();
+        if last == Some(file) {
+            continue;
+        }
+        last = Some(file);
+        if let Some(at) = super::hidden::lookup(m, owner, &inner.file, file)? {
+            m.buf().readahead(at, INODE_BLOCK, owner);
+        }
+    }
+    Ok(())
+}
+
 /// Reads the block with the slot of `ino`, whose chunk exists. Takes the AG inode lock shared; may
 /// sleep.
 pub(crate) fn read_inode_block(m: &Mount, ino: Ino) -> Result<BufRef> {

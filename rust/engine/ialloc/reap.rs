@@ -25,7 +25,7 @@ use crate::{
         imap::MapBlock,
         units::{BlockRange, FileBlock, Ino, CHUNK_BLOCKS, CHUNK_INODES},
     },
-    sys::{atomic::Ordering, Arc},
+    sys::{atomic::Ordering, Arc, NofsScope},
 };
 
 /// Frees the chunks that became empty, as far as nothing of them is in use. Called after a
@@ -86,8 +86,11 @@ fn empty_chunk(m: &Mount, group: &Group, inner: &AgInner, chunk: u32) -> Result<
 
 fn reap(m: &Arc<Mount>, group: &Group, chunk: u32) -> Result<Reaped> {
     // Most are in use again, new chunks always: no transaction for them.
-    if empty_chunk(m, group, &*group.read(m)?, chunk)?.is_none() {
-        return Ok(Reaped::InUse);
+    {
+        let _nofs = NofsScope::enter();
+        if empty_chunk(m, group, &*group.read(m)?, chunk)?.is_none() {
+            return Ok(Reaped::InUse);
+        }
     }
     let mut txn = m.begin(res::INODE_CHUNK_FREE)?;
     let mut inner = group.write(m, 0)?;

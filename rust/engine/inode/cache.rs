@@ -181,6 +181,15 @@ impl Cache {
         }
     }
 
+    /// Whether a lookup of `ino` would find something, or wait for somebody who reads it.
+    pub(crate) fn knows(&self, ino: Ino) -> bool {
+        match self.shard(ino).lock().find(ino) {
+            None => false,
+            Some(Entry::Loading(_)) => true,
+            Some(Entry::Object(inode)) => !inode.state.is_dead(),
+        }
+    }
+
     /// Waits until `ino` is not being read. May sleep, for one metadata read; the reader needs the
     /// AG inode lock no more.
     pub(crate) fn wait_loaded(&self, ino: Ino) {

@@ -20,7 +20,7 @@ use crate::{
         inode::InodeSlot,
         units::{DiskBlock, Ino},
     },
-    sys::{self, Arc, Errno},
+    sys::{self, Arc, Errno, NofsScope},
 };
 
 /// The inode `ino`. One that is unlinked but still open is found; ENOENT if the number is free,
@@ -66,6 +66,8 @@ fn find(m: &Mount, ino: Ino) -> Result<Option<InodeRef>> {
     if !m.geo().check_ino(ino) {
         return Ok(None);
     }
+    // Memory is needed under the AG inode lock, and the caller may hold an ILOCK.
+    let _nofs = NofsScope::enter();
     let group = m.inodes.group(ino.ag())?;
     loop {
         match m.inodes.cache.find(ino) {

@@ -123,6 +123,25 @@ pub fn inactivate_later(m: &Arc<Mount>, inode: InodeRef) {
     }
 }
 
+/// Asks for what was handed to inodegc to be done soon: statfs(2) does, so that deleted files show up
+/// as free space. Does not sleep.
+pub fn inodegc_kick(m: &Mount) {
+    let Some(items) = m.inodes.workers.get() else {
+        return;
+    };
+    for (first, item) in items.iter().enumerate() {
+        let mut groups = m
+            .inodes
+            .groups()
+            .iter()
+            .skip(first)
+            .step_by(items.len().max(1));
+        if groups.any(|group| group.doomed.len() != 0) {
+            item.kick();
+        }
+    }
+}
+
 /// Does everything that was handed to inodegc before this call. No locks and no transaction may be
 /// held. May sleep. Inodes that cannot be freed now (an I/O error, a user left) stay orphans.
 pub fn inodegc_flush(m: &Arc<Mount>) -> Result {

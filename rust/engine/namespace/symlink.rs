@@ -23,7 +23,7 @@ use crate::{
         symlink::SymlinkBlock,
         units::{BlockRange, DiskBlock, FileBlock, Ino},
     },
-    sys::{Arc, Errno},
+    sys::{Arc, Errno, NofsScope},
 };
 use core::mem::offset_of;
 use zerocopy::IntoBytes as _;
@@ -108,6 +108,7 @@ fn blocks(inner: &InodeInner) -> Result<impl Iterator<Item = DiskBlock> + '_> {
 /// ILOCK shared. May sleep. EINVAL if it is no symlink, ERANGE if `out` is too short, EUCLEAN,
 /// EBADMSG, EIO, ENOMEM.
 pub fn readlink(m: &Arc<Mount>, inode: &InodeRef, out: &mut [u8]) -> Result<usize> {
+    let _nofs = NofsScope::enter();
     let inner = inode.ilock.read();
     if inner.core.ftype() != Some(FileType::Symlink) {
         return Err(Error::new(Errno::INVAL));
