@@ -41,6 +41,8 @@ pub(crate) use self::{
     claim::{claim, InoClaim},
     delta::{MapDelta, MapOp},
     group::{AgInner, Group},
-    map::{goal_of, inode_block, orphans_of, read_block, read_inode_block, readahead, status, Status},
+    map::{
+        goal_of, inode_block, orphans_of, read_block, read_inode_block, readahead, status, Status,
+    },
     reap::{may_reclaim, reap_empty_chunks},
 };
