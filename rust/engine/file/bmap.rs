@@ -14,7 +14,7 @@ use crate::{
         limits::MAX_FILE_SIZE,
         units::{DiskBlock, FileBlock},
     },
-    sys::{Arc, Errno},
+    sys::{Arc, Errno, NofsScope},
 };
 
 /// `IOMAP_NULL_ADDR`: the mapping has no place on the device.
@@ -104,6 +104,8 @@ fn piece_at(m: &Arc<Mount>, inode: &Inode, pos: u64) -> Result<(Piece, u64)> {
             return Ok((piece, inode.file.seq()));
         }
     }
+    // Reclaim takes the ILOCKs of inodes it evicts.
+    let _nofs = NofsScope::enter();
     let mut inner = inode.ilock.write();
     let mut extents = Extents::new(m, inode, &mut inner, IndexStock::none());
     let piece = extents.lookup(block)?;

@@ -23,7 +23,7 @@ use crate::{
         txn::TxnRes,
     },
     format::units::FileBlock,
-    sys::Arc,
+    sys::{Arc, NofsScope},
 };
 
 /// What a change of the size on disk needs: the inode.
@@ -85,6 +85,8 @@ pub fn fsync_metadata(m: &Arc<Mount>, inode: &InodeRef, _datasync: bool) -> Resu
 /// Logs the size if it can be larger than the disk knows.
 fn log_size(m: &Arc<Mount>, inode: &InodeRef) -> Result {
     let behind = |inode: &InodeRef| {
+        // Reclaim takes the ILOCKs of inodes it evicts.
+        let _nofs = NofsScope::enter();
         let mut inner = inode.ilock.write();
         let mut extents = Extents::new(m, inode, &mut inner, IndexStock::none());
         settled(&mut extents, inode, 0) != extents.inner().core.disk_size

@@ -109,7 +109,11 @@ pub fn delayed_blocks(inode: &Inode) -> u64 {
 /// extents. Anything delayed that is left belongs to data that could not be written, or to a file
 /// without a name; its space returns. Cheap, no transaction. Takes the ILOCK; may sleep.
 pub fn evict(_m: &Arc<Mount>, inode: &Inode) {
-    let mut inner = inode.ilock.write();
+    // Nobody else can have it: reclaim, where this may run, waits for no ILOCK.
+    let mut inner = match inode.ilock.try_write() {
+        Some(inner) => inner,
+        None => inode.ilock.write(),
+    };
     let counts = inner.index.counts();
     if counts.in_flight != 0 || counts.converting != 0 {
         pr_warn!(

@@ -18,7 +18,7 @@ use crate::{
     sys::{
         pr_err,
         witness::{CleanRange, InvalidateExcl, LockedFolio},
-        Arc, Errno,
+        Arc, Errno, NofsScope,
     },
 };
 use core::ops::Range;
@@ -73,6 +73,8 @@ fn map_for_write(
 
     // Memory for the index comes before the lock.
     let stock = inode.file.stock()?;
+    // Reclaim takes the ILOCKs of inodes it evicts.
+    let _nofs = NofsScope::enter();
     let mut inner = if nowait {
         inode.ilock.try_write().ok_or_else(again)?
     } else {
