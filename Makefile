@@ -13,6 +13,8 @@ SHELL := /bin/bash
 	kernel-debug shell gdb lint fmt rust-analyzer bench bench-host clean distclean
 
 export KDIR KSRC FS
+# What make was called with (-C, -j) is not for the makes inside of the scripts.
+unexport MAKEFLAGS MFLAGS
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile

@@ -84,7 +84,7 @@ take_package() {
 
 install_tree() {
 	local tree=$1 version dest
-	version=$(make -s -C "$tree" kernelversion)
+	version=$(make -s --no-print-directory -C "$tree" kernelversion)
 	dest=$LATCHFS_CACHE/src/linux-$version
 	mkdir -p "$LATCHFS_CACHE/src"
 	if [ ! -d "$dest" ]; then

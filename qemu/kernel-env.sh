@@ -74,7 +74,7 @@ merged_config() {
 # kernel_dir KIND SRC: the build directory, named after what goes into it
 kernel_dir() {
 	local kind=$1 src=$2 version hash
-	version=$(make -s -C "$src" kernelversion)
+	version=$(make -s --no-print-directory -C "$src" kernelversion)
 	hash=$({ merged_config "$kind"; toolchain_id "$kind"; } | sha256sum | cut -c 1-10)
 	echo "$LATCHFS_CACHE/kernel/$version-$kind-$hash"
 }
