@@ -3,7 +3,7 @@
 //! Ring 1: the file system proper.
 //!
 //! From the bottom up: [`buf`] caches metadata blocks, [`alloc`] knows which blocks are free,
-//! [`txn`] changes both, [`mount`] owns everything and brings it to the disk.
+//! [`txn`] changes both, [`log`] makes the changes durable, [`mount`] owns everything.
 
 pub mod ag;
 pub mod alloc;
@@ -18,6 +18,7 @@ pub mod fork;
 pub mod ialloc;
 pub mod inode;
 pub mod locks;
+pub mod log;
 pub mod mount;
 pub mod namespace;
 pub mod sort;
