@@ -38,6 +38,23 @@ pub(super) fn wait_on<F: FnMut() -> bool>(address: *const c_void, mut cond: F) {
     unsafe { bindings::wait_var(address.cast_mut(), Some(holds::<F>), (&raw mut cond).cast()) };
 }
 
+/// Like [`wait_on`], for at most `millis`. Returns whether `cond` held.
+pub(super) fn wait_on_until<F: FnMut() -> bool>(
+    address: *const c_void,
+    mut cond: F,
+    millis: u64,
+) -> bool {
+    // SAFETY: The address is only compared. `holds` gets the closure, which lives on this stack.
+    unsafe {
+        bindings::wait_var_timeout(
+            address.cast_mut(),
+            Some(holds::<F>),
+            (&raw mut cond).cast(),
+            millis,
+        )
+    }
+}
+
 /// Wakes who sleeps in [`wait_on`] under this address, to look at their condition again.
 pub(super) fn wake(address: *const c_void) {
     // SAFETY: The address is only compared.
@@ -60,17 +77,8 @@ impl WaitQueue {
     }
 
     /// Like [`Self::wait`], for at most `millis`: `wait_event_timeout`. Returns whether `cond` held.
-    pub(crate) fn wait_until<F: FnMut() -> bool>(&self, mut cond: F, millis: u64) -> bool {
-        // SAFETY: The address is only compared. `holds` gets the closure, which lives on this
-        // stack.
-        unsafe {
-            bindings::wait_var_timeout(
-                self.address().cast_mut(),
-                Some(holds::<F>),
-                (&raw mut cond).cast(),
-                millis,
-            )
-        }
+    pub(crate) fn wait_until(&self, cond: impl FnMut() -> bool, millis: u64) -> bool {
+        wait_on_until(self.address(), cond, millis)
     }
 
     /// Wakes all waiters to look at their condition again. Never sleeps.

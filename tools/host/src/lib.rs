@@ -22,6 +22,8 @@ pub mod lock;
 pub mod log;
 mod prim;
 pub mod rank;
+#[macro_use]
+pub mod sync_point;
 pub mod task;
 pub mod time;
 pub mod wait;

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The names of all sync points, mutants and kinds of damage.
+//!
+//! One source for the kernel and the host. Exists only with `--cfg latchfs_races`.
+
+/// What a task that is held at a point does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It sleeps. Every hit checks that sleeping is allowed there, armed or not.
+    Sleep,
+    /// It spins: the point is inside of a spinlock section, or may be. Bounded by
+    /// [`SPIN_LIMIT_MS`](super::table::SPIN_LIMIT_MS) unless the arm says otherwise.
+    Spin,
+}
+
+/// One place in the code.
+#[derive(Clone, Copy, Debug)]
+pub struct Def {
+    /// Name, unique.
+    pub name: &'static str,
+    /// How a task is held there.
+    pub kind: Kind,
+}
+
+const fn sleep(name: &'static str) -> Def {
+    Def {
+        name,
+        kind: Kind::Sleep,
+    }
+}
+
+const fn spin(name: &'static str) -> Def {
+    Def {
+        name,
+        kind: Kind::Spin,
+    }
+}
+
+/// All points. The comment says where it is; keys are block numbers unless it says otherwise.
+pub const POINTS: &[Def] = &[
+    // For the tests of the points themselves.
+    sleep("selftest.sleep"),
+    spin("selftest.spin"),
+    // Buffer word: between the decision of a put that sees the last reference of a stale buffer,
+    // and the step that acts on it.
+    spin("eb.put.decided"),
+    // Buffer cache: a user has given its reference back.
+    spin("eb.put.done"),
+    // Buffer cache: a lookup found the shard locked, and is about to wait for it.
+    spin("eb.find.blocked"),
+    // Buffer cache: a lookup has its reference, and nothing else yet.
+    spin("eb.find.after_get"),
+    // Buffer cache: a lookup missed; the new buffer is not in the cache yet.
+    sleep("eb.insert.before"),
+    // Shrinker: it has seen that the buffer may go, and has not acted.
+    spin("eb.reclaim.decided"),
+    // Buffer word: about to become dirty.
+    spin("eb.dirty.before"),
+    // Buffer word: writeback has decided to begin, and has not acted.
+    spin("eb.wb.decided"),
+    // Buffer cache: the read has ended, the state does not say so yet.
+    sleep("eb.read.before_end"),
+    // Buffer cache: teardown at unmount met a buffer that must stay.
+    spin("eb.purge.kept"),
+    // AIL push: the reference on the item's buffer is taken; the AIL lock is held.
+    spin("ail.push.read_buf"),
+    // AIL push: the buffer is submitted or unlocked, the AIL lock is not yet taken again.
+    sleep("ail.push.after_unlock_buf"),
+    // AIL: somebody found the AIL lock taken, and is about to wait for it.
+    spin("ail.lock.blocked"),
+    // AIL: a failed item is about to be written again.
+    spin("ail.retry"),
+    // End of a metadata write: nothing is done with the items yet.
+    sleep("buf.ioend.before_items"),
+    // End of a metadata write: the items that are clean now have left the AIL.
+    sleep("buf.ioend.after_ail_remove"),
+    // End of a metadata write: the references of those items are given back.
+    sleep("buf.ioend.after_detach"),
+    // A metadata write is about to be submitted; `fail` makes it fail with that error.
+    sleep("buf.write.submit"),
+    // Inode reclaim: a clean inode is about to go. Key: inode number.
+    sleep("reclaim.before_free"),
+    // Background work on unlinked inodes: one is in hand. Key: inode number.
+    sleep("inodegc.item"),
+    // Unmount: about to stop the background work. Key: 0.
+    sleep("unmount.quiesce"),
+    // Unmount: the background work has ended, the push begins. Key: 0.
+    sleep("unmount.push_all"),
+];
+
+/// Number of the point called `name`. Evaluated by the compiler: a name that does not exist does
+/// not compile.
+pub const fn point(name: &str) -> usize {
+    let mut at = 0;
+    while at < POINTS.len() {
+        if same(POINTS[at].name, name) {
+            return at;
+        }
+        at += 1;
+    }
+    panic!("no such sync point");
+}
+
+const fn same(a: &str, b: &str) -> bool {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    if a.len() != b.len() {
+        return false;
+    }
+    let mut at = 0;
+    while at < a.len() {
+        if a[at] != b[at] {
+            return false;
+        }
+        at += 1;
+    }
+    true
+}
+
+macro_rules! names {
+    ($(#[$meta:meta])* $all:ident of $enum:ident { $($(#[$doc:meta])* $variant:ident = $name:literal;)* }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $enum {
+            $($(#[$doc])* $variant,)*
+        }
+
+        #[doc = concat!("Every [`", stringify!($enum), "`] with its name.")]
+        pub const $all: &[($enum, &str)] = &[$(($enum::$variant, $name),)*];
+
+        impl $enum {
+            /// Its name.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $($enum::$variant => $name,)*
+                }
+            }
+        }
+    };
+}
+
+names! {
+    /// A version of one small function without its protection.
+    MUTANTS of Mutant {
+        /// A failed item does not own its buffer: it remembers which one it was.
+        Seed000 = "seed000";
+        /// The push looks at the item after it has given the buffer away.
+        Seed000Sibling = "seed000-sibling";
+        /// Items of a failed write count as failed twice: once by the buffer, once by the item.
+        Seed000Retry = "seed000-retry";
+        /// Unmount pushes before the background work has stopped.
+        UnmountOrder = "unmount-order";
+        /// The last put of a stale buffer decides on one look at the word and acts on the next.
+        Seed002 = "seed002";
+        /// The shrinker decides on one look at the word and acts on the next, unlocked.
+        Seed002Reclaim = "seed002-reclaim";
+        /// A new buffer is put in without looking again whether there is one by now.
+        Seed002Insert = "seed002-insert";
+        /// Teardown at unmount does not care for reads in flight.
+        Seed002Purge = "seed002-purge";
+        /// Writeback takes DIRTY away in one step and says WRITEBACK in the next.
+        Seed002Gap = "seed002-gap";
+    }
+}
+
+names! {
+    /// What went wrong, as the code itself sees it. None of it happens in a real build.
+    DAMAGES of Damage {
+        /// A buffer was torn down that had something to write: the write is lost.
+        DirtyFreed = "dirty buffer freed (lost write)";
+        /// A buffer was torn down while somebody had a reference.
+        UsedFreed = "referenced buffer freed";
+        /// A buffer was torn down under I/O.
+        BusyFreed = "buffer freed under I/O";
+        /// A buffer was torn down twice.
+        FreedTwice = "buffer freed twice";
+        /// There were two living buffers of one block.
+        TwoBuffers = "two buffers of one block";
+        /// A reference led to another life of the buffer than the one it was taken in.
+        Generation = "buffer of another generation (use after free)";
+        /// An entry of the AIL was used after it had gone, or in its next life.
+        ItemGeneration = "log item of another generation (use after free)";
+        /// The AIL lost an item that was not on disk.
+        ItemLost = "item left the AIL unwritten (lost write)";
+        /// Something became dirty behind the push of an unmount.
+        DirtyAfterPush = "dirty after the last push (lost write)";
+        /// A buffer was resubmitted more than once for one failure.
+        RetriedTwice = "failed buffer resubmitted twice";
+        /// The teardown of an unmount found an item in the AIL.
+        AilNotEmpty = "AIL not empty at unmount";
+    }
+}
