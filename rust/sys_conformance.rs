@@ -58,6 +58,7 @@ pub const CASES: &[Case] = &[
     ("work_runs_and_coalesces", work_runs),
     ("work_kicked_while_running_runs_again", work_rekick),
     ("work_stop_drops_the_target", work_stop),
+    ("work_kicked_for_later_runs", work_later),
     ("clock_is_sane", clock),
     ("random_differs", random),
 ];
@@ -561,6 +562,20 @@ fn work_stop() -> CaseResult {
     ensure(c.gate.runs.load(Ordering::Acquire) == 1, "ran after stop")?;
     drop(w);
     Ok(())
+}
+
+fn work_later() -> CaseResult {
+    let (c, w) = counter(1)?;
+    // The earlier one of two stands: this test would take an hour.
+    w.kick_after(3_600_000);
+    w.kick_after(1);
+    c.queue.wait(|| c.gate.started.load(Ordering::Acquire) == 1);
+    w.flush();
+    ensure(c.gate.runs.load(Ordering::Acquire) == 1, "did not run once")?;
+    w.stop();
+    w.kick_after(0);
+    w.stop();
+    ensure(c.gate.runs.load(Ordering::Acquire) == 1, "ran after stop")
 }
 
 fn clock() -> CaseResult {

@@ -5,6 +5,7 @@
 #ifndef LATCHFS_HELPERS_WORK_H
 #define LATCHFS_HELPERS_WORK_H
 
+#include <linux/timer.h>
 #include <linux/workqueue.h>
 
 /*
@@ -14,6 +15,7 @@
 struct latchfs_work {
 	struct work_struct work;
 	struct workqueue_struct *wq;
+	struct timer_list timer;
 	struct lock_class_key key;
 };
 

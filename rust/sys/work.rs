@@ -106,6 +106,13 @@ impl WorkItem {
         unsafe { bindings::work_kick(self.item.c.get()) };
     }
 
+    /// Asks for a run in `millis` milliseconds; an earlier such request stands: `timer_reduce`.
+    /// Never sleeps.
+    pub(crate) fn kick_after(&self, millis: u64) {
+        // SAFETY: Initialised; a timer that was shut down is not started.
+        unsafe { bindings::work_kick_after(self.item.c.get(), millis) };
+    }
+
     /// Waits until everything kicked before this call has been done: `flush_work`. May sleep.
     pub(crate) fn flush(&self) {
         // SAFETY: Initialised.

@@ -120,3 +120,46 @@ fn lost_token_is_noticed() {
     let c: ContentLock<u32, Leaf> = ContentLock::new(1);
     assert!(refused("instead of given back", || drop(c.lock_owned())));
 }
+
+/// Writes what it was asked for into a list.
+#[derive(Default)]
+struct Recorder(std::sync::Mutex<Vec<String>>);
+
+impl crate::device::Backend for Recorder {
+    fn blocks(&self) -> u64 {
+        100
+    }
+    fn read(&self, block: u64, buf: &mut [u8; crate::BLOCK_BYTES]) -> crate::SysResult<()> {
+        buf.fill(block as u8);
+        Ok(())
+    }
+    fn write(&self, block: u64, buf: &[u8; crate::BLOCK_BYTES]) -> crate::SysResult<()> {
+        self.0.lock().unwrap().push(format!("w{block}={}", buf[0]));
+        Ok(())
+    }
+    fn flush(&self) -> crate::SysResult<()> {
+        self.0.lock().unwrap().push("flush".into());
+        Ok(())
+    }
+    fn discard(&self, _: u64, _: u64) -> crate::SysResult<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn bulk_io_is_in_order_and_inside_of_the_device() {
+    let recorder = std::sync::Arc::new(Recorder::default());
+    let dev = crate::Device::new(recorder.clone(), false);
+    let mut blocks = vec![crate::Block::must_zeroed(), crate::Block::must_zeroed()];
+    dev.read_blocks(7, &mut blocks).unwrap();
+    assert_eq!((blocks[0][0], blocks[1][4095]), (7, 8));
+    dev.write_log(98, &blocks, true, true).unwrap();
+    dev.write_log(5, &blocks[..1], false, false).unwrap();
+    dev.write_log(5, &[], true, true).unwrap();
+    let seen = recorder.0.lock().unwrap().join(" ");
+    assert_eq!(seen, "flush w98=7 w99=8 flush w5=7");
+    assert!(dev.write_log(99, &blocks, false, false).is_err());
+    assert!(dev.read_blocks(u64::MAX, &mut blocks).is_err());
+    let read_only = crate::Device::new(recorder, true);
+    assert!(read_only.write_log(1, &blocks, false, false).is_err());
+}

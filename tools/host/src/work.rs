@@ -17,6 +17,9 @@ struct State {
     pending: bool,
     running: bool,
     stop: bool,
+    /// When [`WorkItem::kick_after`] is due.
+    #[cfg(not(feature = "shuttle"))]
+    due: Option<std::time::Duration>,
 }
 
 struct Shared {
@@ -60,6 +63,25 @@ impl WorkItem {
         }
     }
 
+    /// Asks for a run in `millis` milliseconds; an earlier such request stands: `timer_reduce`.
+    /// Under shuttle time is a scheduling choice: it may be at once. Never sleeps.
+    pub fn kick_after(&self, millis: u64) {
+        #[cfg(feature = "shuttle")]
+        {
+            let _ = millis;
+            self.kick();
+        }
+        #[cfg(not(feature = "shuttle"))]
+        {
+            let due = prim::monotonic() + std::time::Duration::from_millis(millis);
+            let mut s = prim::lock(&self.shared.state);
+            if !s.stop && s.due.is_none_or(|d| due < d) {
+                s.due = Some(due);
+                self.shared.changed.notify_all();
+            }
+        }
+    }
+
     /// Waits until everything kicked before this call has been done: `flush_work`. May sleep.
     pub fn flush(&self) {
         crate::might_sleep();
@@ -92,11 +114,32 @@ impl Drop for WorkItem {
     }
 }
 
+/// Waits for a change of the state; turns a timer that is due into a kick.
+#[cfg(not(feature = "shuttle"))]
+fn wait<'a>(shared: &Shared, mut s: prim::MutexGuard<'a, State>) -> prim::MutexGuard<'a, State> {
+    let Some(due) = s.due else {
+        return shared.changed.wait(s).unwrap_or_else(|e| e.into_inner());
+    };
+    let now = prim::monotonic();
+    if now >= due {
+        s.due = None;
+        s.pending = true;
+        return s;
+    }
+    prim::wait_timeout(&shared.changed, s, due - now)
+}
+
+/// Waits for a change of the state.
+#[cfg(feature = "shuttle")]
+fn wait<'a>(shared: &Shared, s: prim::MutexGuard<'a, State>) -> prim::MutexGuard<'a, State> {
+    shared.changed.wait(s).unwrap_or_else(|e| e.into_inner())
+}
+
 fn worker<W: Work>(shared: &Shared, target: &W) {
     loop {
         let mut s = prim::lock(&shared.state);
         while !s.pending && !s.stop {
-            s = shared.changed.wait(s).unwrap_or_else(|e| e.into_inner());
+            s = wait(shared, s);
         }
         if s.stop {
             return;
