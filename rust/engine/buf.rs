@@ -20,6 +20,8 @@
 
 mod index;
 mod kind;
+#[cfg(latchfs_races)]
+mod mutants;
 mod read;
 mod shrink;
 pub mod state;
@@ -122,6 +124,7 @@ impl Drop for BufRef {
         if let Some(token) = self.buf.state.put() {
             self.buf.cache.bury(&self.buf, token);
         }
+        sys::sync_point!("eb.put.done", self.buf.block.get());
     }
 }
 
@@ -293,17 +296,26 @@ impl BufCache {
 
     /// The buffer of `block` if it is cached, whatever its state. Does not sleep.
     fn peek(&self, block: DiskBlock) -> Option<BufRef> {
-        let shard = self.shard(block)?.lock();
+        let shard = self.shard(block)?;
+        #[cfg(latchfs_races)]
+        if shard.try_lock().is_none() {
+            sys::sync_point!("eb.find.blocked", block.get());
+        }
+        let shard = shard.lock();
         let buf = shard.lookup(block.get())?;
         // The reference is counted under the shard's lock or not at all, but it would be right
         // without: a dead buffer refuses.
-        buf.state.get().then(|| BufRef::counted(buf.clone()))
+        let found = buf.state.get().then(|| BufRef::counted(buf.clone()));
+        drop(shard);
+        sys::sync_point!("eb.find.after_get", block.get());
+        found
     }
 
     /// Puts a new buffer in. If there is a living one of the block already, that one comes back as
     /// error and the new one is dropped. May sleep for memory.
     fn insert(&self, buf: Buf, must: bool) -> Result<core::result::Result<BufRef, BufRef>> {
         let block = buf.block;
+        sys::sync_point!("eb.insert.before", block.get());
         let buf = if must {
             sys::must_arc(buf)
         } else {
@@ -340,6 +352,8 @@ impl BufCache {
     /// Takes a dead buffer out of the cache. `token` proves that nobody else does.
     fn bury(&self, buf: &Arc<Buf>, token: state::DeadToken) {
         let _ = token;
+        #[cfg(latchfs_races)]
+        buf.autopsy();
         let gone = self.shard(buf.block).and_then(|s| s.lock().remove(buf));
         if gone.is_some() {
             self.count.fetch_sub(1, Ordering::Relaxed);

@@ -153,7 +153,7 @@ impl Shard {
         let at = self.position(block);
         if let Some(slot) = self.slot_mut(at) {
             if let Some(old) = &slot.buf {
-                if old.state.get() {
+                if !sys::mutant!(Seed002Insert) && old.state.get() {
                     return Inserted::Exists(old.clone());
                 }
             }

@@ -32,7 +32,7 @@ impl Buf {
         content: Block,
     ) -> Self {
         Self {
-            state,
+            state: state.keyed(block.get()),
             block,
             owner: AtomicU64::new(owner.0),
             kind: AtomicU32::new(kind::code(kind)),
@@ -89,6 +89,7 @@ impl Buf {
                 .store(error.errno().raw() as u32, Ordering::Relaxed);
         }
 
+        sys::sync_point!("eb.read.before_end", self.block.get());
         self.content.unlock(token);
         let dead = self.state.end_read(verdict.is_ok());
         self.cache.read_queue(self.block).wake_all();

@@ -25,6 +25,12 @@ impl BufCache {
             let Some(shard) = self.shards.get(at) else {
                 break;
             };
+            sys::mutant!(Seed002Reclaim => {
+                freed += self.sweep_unlocked(shard);
+                self.hand.store(hand.wrapping_add(1), Ordering::Relaxed);
+                shards_left -= 1;
+                continue;
+            });
             let (dead, all) = self.sweep_shard(shard, n.saturating_sub(freed));
             freed += dead;
             if all {
@@ -58,6 +64,8 @@ impl BufCache {
                         Reclaim::Dead(token) => {
                             // Under the shard's lock: taken out at once, by us.
                             let _ = token;
+                            #[cfg(latchfs_races)]
+                            buf.autopsy();
                             dead += 1;
                             Some(true)
                         }
@@ -105,11 +113,14 @@ impl BufCache {
                         match buf.state.discard() {
                             Some((token, dirty)) => {
                                 let _ = token;
+                                #[cfg(latchfs_races)]
+                                buf.autopsy_at_unmount();
                                 lost += u64::from(dirty);
                                 return Some(true);
                             }
                             None => held += 1,
                         }
+                        sys::sync_point!("eb.purge.kept", buf.block.get());
                         Some(false)
                     },
                     |buf| gone = Some(buf),

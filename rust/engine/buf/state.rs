@@ -24,7 +24,11 @@
 //! (all interleavings that matter) and loom (memory ordering). Who may take a step, and under
 //! which lock, is said at each of them.
 
+#[cfg(latchfs_races)]
+mod mutants;
+
 use crate::sys::{
+    self,
     atomic::{AtomicU64, Ordering},
     relax, //
 };
@@ -45,7 +49,24 @@ const GENERATION: u64 = !((1 << GENERATION_SHIFT) - 1);
 const BUSY: u64 = DIRTY | WRITEBACK | READING;
 
 /// The state word of one buffer.
-pub struct BufState(AtomicU64);
+pub struct BufState {
+    word: AtomicU64,
+    /// What sync points call it: the block number.
+    #[cfg(latchfs_races)]
+    key: u64,
+}
+
+/// A step that the state does not allow: a bug, or a mutant at work.
+macro_rules! precondition {
+    ($state:expr, $holds:expr) => {{
+        #[cfg(latchfs_races)]
+        if !$holds {
+            sys::damage!(Step, $state.key);
+        }
+        #[cfg(not(latchfs_races))]
+        debug_assert!($holds);
+    }};
+}
 
 /// The right, and the duty, to take a buffer out of the cache.
 ///
@@ -143,18 +164,37 @@ fn dies(word: u64) -> u64 {
 impl BufState {
     /// The word of a buffer that is about to be read: one reference, READING.
     pub fn new_reading() -> Self {
-        Self(AtomicU64::new(REF | READING))
+        Self::new(REF | READING)
     }
 
     /// The word of a buffer made up in memory: one reference, UPTODATE.
     pub fn new_uptodate() -> Self {
-        Self(AtomicU64::new(REF | UPTODATE))
+        Self::new(REF | UPTODATE)
+    }
+
+    fn new(word: u64) -> Self {
+        Self {
+            word: AtomicU64::new(word),
+            #[cfg(latchfs_races)]
+            key: 0,
+        }
+    }
+
+    /// The same under the name `block` for sync points.
+    pub fn keyed(self, block: u64) -> Self {
+        #[cfg(not(latchfs_races))]
+        let _ = block;
+        Self {
+            #[cfg(latchfs_races)]
+            key: block,
+            ..self
+        }
     }
 
     /// The word as it was a moment ago. Acquire: what was written before a flag in it was set is
     /// visible.
     pub fn load(&self) -> Snapshot {
-        Snapshot(self.0.load(Ordering::Acquire))
+        Snapshot(self.word.load(Ordering::Acquire))
     }
 
     /// Replaces the word by `step` of it until that succeeds or `step` gives up. Returns the old
@@ -163,11 +203,11 @@ impl BufState {
     /// The orderings are those of a lock: taking part (`get`) acquires, giving up (`put`, end of
     /// I/O) releases, and because each step may turn out to be the last one they do both.
     fn step(&self, mut step: impl FnMut(u64) -> Option<u64>) -> Option<(u64, u64)> {
-        let mut old = self.0.load(Ordering::Relaxed);
+        let mut old = self.word.load(Ordering::Relaxed);
         loop {
             let new = step(old)?;
             match self
-                .0
+                .word
                 .compare_exchange_weak(old, new, Ordering::AcqRel, Ordering::Relaxed)
             {
                 Ok(_) => return Some((old, new)),
@@ -190,16 +230,21 @@ impl BufState {
 
     /// One more reference for somebody who has one.
     pub fn get_again(&self) {
-        let old = self.0.fetch_add(REF, Ordering::Relaxed);
-        debug_assert!(old & REFS != 0 && old & DEAD == 0);
+        let old = self.word.fetch_add(REF, Ordering::Relaxed);
+        precondition!(self, old & REFS != 0 && old & DEAD == 0);
     }
 
     /// Gives a reference back. The last one of a stale buffer with nothing to write kills it, in
     /// the same step.
     pub fn put(&self) -> Option<DeadToken> {
+        sys::mutant!(Seed002 => return mutants::put(self));
         let (old, new) = self.step(|w| {
-            debug_assert!(w & REFS != 0, "reference given back twice");
-            Some(dies(w.wrapping_sub(REF)))
+            precondition!(self, w & REFS != 0);
+            let new = dies(w.wrapping_sub(REF));
+            if new & DEAD != w & DEAD {
+                sys::sync_point!("eb.put.decided", self.key);
+            }
+            Some(new)
         })?;
         Self::token(old, new)
     }
@@ -207,12 +252,14 @@ impl BufState {
     /// The shrinker's question: may it go? Kills it if so; takes REFERENCED away if that is all
     /// that speaks for it.
     pub fn reclaim(&self) -> Reclaim {
+        sys::mutant!(Seed002Reclaim => return mutants::reclaim(self));
         let done = self.step(|w| {
             if w & (REFS | BUSY | DEAD) != 0 {
                 None
             } else if w & REFERENCED != 0 {
                 Some(w & !REFERENCED)
             } else {
+                sys::sync_point!("eb.reclaim.decided", self.key);
                 Some(w | DEAD)
             }
         });
@@ -232,7 +279,7 @@ impl BufState {
     /// its list, finds nothing to write. Returns whether it was set.
     pub fn mark_stale(&self) -> bool {
         self.step(|w| {
-            debug_assert!(w & REFS != 0 && w & (DEAD | WRITEBACK | READING) == 0);
+            precondition!(self, w & REFS != 0 && w & (DEAD | WRITEBACK | READING) == 0);
             Some((w & !(DIRTY | UPTODATE)) | STALE)
         })
         .is_some_and(|(old, _)| old & DIRTY != 0)
@@ -242,7 +289,7 @@ impl BufState {
     /// exclusively, and a reference. Allowed for a clean live buffer, too.
     pub fn revive(&self) {
         self.step(|w| {
-            debug_assert!(w & REFS != 0 && w & (DEAD | BUSY) == 0);
+            precondition!(self, w & REFS != 0 && w & (DEAD | BUSY) == 0);
             let generation = w.wrapping_add(1 << GENERATION_SHIFT) & GENERATION;
             Some((w & !(STALE | GENERATION)) | generation | UPTODATE)
         });
@@ -254,8 +301,9 @@ impl BufState {
     /// then nothing may be written, and nothing is changed.
     #[must_use]
     pub fn set_dirty(&self) -> Option<bool> {
+        sys::sync_point!("eb.dirty.before", self.key);
         self.step(|w| {
-            debug_assert!(w & REFS != 0 && w & (DEAD | WRITEBACK) == 0);
+            precondition!(self, w & REFS != 0 && w & (DEAD | WRITEBACK) == 0);
             (w & STALE == 0 && w & UPTODATE != 0).then_some(w | DIRTY)
         })
         .map(|(old, _)| old & DIRTY == 0)
@@ -266,9 +314,13 @@ impl BufState {
     /// nothing to write.
     #[must_use]
     pub fn start_writeback(&self) -> bool {
+        sys::mutant!(Seed002Gap => return mutants::start_writeback(self));
         self.step(|w| {
-            (w & DIRTY != 0 && w & (WRITEBACK | STALE | DEAD) == 0)
-                .then_some((w & !DIRTY) | WRITEBACK)
+            if w & DIRTY == 0 || w & (WRITEBACK | STALE | DEAD) != 0 {
+                return None;
+            }
+            sys::sync_point!("eb.wb.decided", self.key);
+            Some((w & !DIRTY) | WRITEBACK)
         })
         .is_some()
     }
@@ -276,7 +328,7 @@ impl BufState {
     /// Ends writeback. After an error the buffer is dirty again. The content lock is still held.
     pub fn end_writeback(&self, ok: bool) -> Option<DeadToken> {
         let (old, new) = self.step(|w| {
-            debug_assert!(w & WRITEBACK != 0 && w & DEAD == 0);
+            precondition!(self, w & WRITEBACK != 0 && w & DEAD == 0);
             let w = w & !WRITEBACK;
             // A stale buffer under writeback cannot be: mark_stale waits for the content lock.
             Some(dies(if ok { w } else { w | DIRTY }))
@@ -288,7 +340,7 @@ impl BufState {
     /// reference, and the next lookup reads again.
     pub fn end_read(&self, ok: bool) -> Option<DeadToken> {
         let (old, new) = self.step(|w| {
-            debug_assert!(w & READING != 0 && w & (DEAD | UPTODATE) == 0);
+            precondition!(self, w & READING != 0 && w & (DEAD | UPTODATE) == 0);
             let w = w & !READING;
             Some(dies(w | if ok { UPTODATE } else { STALE }))
         })?;
@@ -298,8 +350,12 @@ impl BufState {
     /// Unmount: kills a buffer that nobody uses and no I/O is on, dirty or not. Returns whether
     /// content was lost with it. Nothing else runs.
     pub fn discard(&self) -> Option<(DeadToken, bool)> {
-        let (old, new) =
-            self.step(|w| (w & (REFS | WRITEBACK | READING | DEAD) == 0).then_some(w | DEAD))?;
+        let stays = if sys::mutant!(Seed002Purge) {
+            REFS | WRITEBACK | DEAD
+        } else {
+            REFS | WRITEBACK | READING | DEAD
+        };
+        let (old, new) = self.step(|w| (w & stays == 0).then_some(w | DEAD))?;
         Self::token(old, new).map(|token| (token, old & DIRTY != 0))
     }
 }

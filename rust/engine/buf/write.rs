@@ -95,6 +95,7 @@ impl Buf {
 
     /// The end of a write's I/O. In task context; does not wait for anything.
     pub(super) fn write_done(self: Arc<Self>, hold: SharedToken, result: SysResult<()>) {
+        let result = result.and(sys::fail_point!("buf.write.submit", self.block.get()));
         if let Err(errno) = result {
             sys::pr_err!(
                 "block {} ({}) could not be written: {}\n",

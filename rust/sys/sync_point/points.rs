@@ -174,6 +174,8 @@ names! {
         BusyFreed = "buffer freed under I/O";
         /// A buffer was torn down twice.
         FreedTwice = "buffer freed twice";
+        /// A buffer took a step that its state does not allow.
+        Step = "step that the state of the buffer does not allow";
         /// There were two living buffers of one block.
         TwoBuffers = "two buffers of one block";
         /// A reference led to another life of the buffer than the one it was taken in.
