@@ -65,7 +65,7 @@ pub use self::{
     header::{BlockHeader, BlockKind, Context, Owner},
     imap::{ChunkMasks, MapBlock},
     inode::{ForkFormat, InodeSlot},
-    log::LogHeader,
+    log::{block::LogBlock, record::Record, LogHeader},
     superblock::Superblock,
     symlink::SymlinkBlock,
     units::{

@@ -113,6 +113,12 @@ impl Geometry {
     /// large. `ag_blocks` overrides the size of the groups. The result may be a little smaller
     /// than the device: a rest too short for an allocation group is not used.
     pub fn for_device(blocks: u64, ag_blocks: Option<u32>) -> Option<Self> {
+        Self::with_log(blocks, ag_blocks, None)
+    }
+
+    /// [`Self::for_device`] with a log of `log_blocks` blocks; also [`None`] if that is not between
+    /// the limits, or does not fit into its group.
+    pub fn with_log(blocks: u64, ag_blocks: Option<u32>, log_blocks: Option<u32>) -> Option<Self> {
         if !(MIN_BLOCKS..=MAX_BLOCKS).contains(&blocks) {
             return None;
         }
@@ -141,9 +147,11 @@ impl Geometry {
         };
         let log_start = probe.disk_block(log_ag, probe.head_end(log_ag))?;
         // At most half of its group: files want to be near each other there, too.
-        let log_blocks = default_log_blocks(blocks)
-            .min(probe.ag_len(log_ag) / 2)
-            .max(MIN_LOG_BLOCKS);
+        let log_blocks = log_blocks.unwrap_or_else(|| {
+            default_log_blocks(blocks)
+                .min(probe.ag_len(log_ag) / 2)
+                .max(MIN_LOG_BLOCKS)
+        });
         Self::new(block_count, ag_blocks, ag_count, log_start, log_blocks).ok()
     }
 
@@ -364,11 +372,12 @@ fn default_ag_blocks(blocks: u64) -> u32 {
     u32::try_from(size).unwrap_or(MAX_AG_BLOCKS)
 }
 
-/// Size of the log that mkfs gives a device of `blocks` blocks: 1/128 of it, at least 4 MiB (1 MiB
-/// on a device under 64 MiB), at most 256 MiB.
+/// Size of the log that mkfs gives a device of `blocks` blocks: 1/32 of it up to 64 MiB, then 1/128;
+/// at least 4 MiB, at most 256 MiB.
 fn default_log_blocks(blocks: u64) -> u32 {
     const MIB: u64 = 256;
 
-    let least = if blocks < 64 * MIB { MIB } else { 4 * MIB };
-    u32::try_from((blocks / 128).clamp(least, 256 * MIB)).unwrap_or(MIN_LOG_BLOCKS)
+    let size = (blocks / 32).min(64 * MIB).max(blocks / 128);
+    let size = size.clamp(u64::from(MIN_LOG_BLOCKS), 256 * MIB);
+    u32::try_from(size).unwrap_or(MIN_LOG_BLOCKS)
 }

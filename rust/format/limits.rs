@@ -7,7 +7,7 @@ use super::units::{BLOCK_SIZE, CHUNK_INODES};
 /// Version of the format. Frozen when the data path is complete.
 pub const VERSION: u16 = 1;
 /// Revision within the version; raised by each change of a type until the version is frozen.
-pub const FORMAT_REV: u16 = 1;
+pub const FORMAT_REV: u16 = 2;
 
 /// Blocks at the start of the device that never hold anything but the superblock: other file
 /// systems, boot loaders and partition tables have their signatures there, and libblkid looks.
@@ -19,8 +19,8 @@ pub const RESERVED_TAIL: u32 = 16;
 pub const MIN_BLOCKS: u64 = 4096;
 /// Largest file system, in blocks (4 PiB).
 pub const MAX_BLOCKS: u64 = 1 << 40;
-/// Smallest allocation group, in blocks.
-pub const MIN_AG_BLOCKS: u32 = 1024;
+/// Smallest allocation group, in blocks: one of them has the log.
+pub const MIN_AG_BLOCKS: u32 = 2048;
 /// Largest allocation group, in blocks.
 pub const MAX_AG_BLOCKS: u32 = 1 << 31;
 /// Smallest last allocation group; a shorter rest of the device is left unused.
@@ -30,8 +30,9 @@ pub const MAX_AGS: u32 = 1 << 14;
 /// Most allocation groups that mkfs makes.
 pub const MKFS_MAX_AGS: u32 = 1024;
 
-/// Smallest log, in blocks (1 MiB).
-pub const MIN_LOG_BLOCKS: u32 = 256;
+/// Smallest log, in blocks (4 MiB): a quarter of its body holds the largest transaction, which the
+/// engine's reservations assert.
+pub const MIN_LOG_BLOCKS: u32 = 1024;
 /// Largest log, in blocks (1 GiB; mkfs makes at most 256 MiB).
 pub const MAX_LOG_BLOCKS: u32 = 1 << 18;
 

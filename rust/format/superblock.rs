@@ -32,7 +32,8 @@ use super::{
 /// First eight bytes of every latchfs.
 pub const MAGIC: [u8; 8] = *b"latchFS\n";
 
-/// [`Superblock::state`]: unmounted cleanly, counters are exact and the log is empty.
+/// [`Superblock::state`]: unmounted cleanly, counters are exact and the log is empty (the next
+/// checkpoint begins at `lsn`).
 pub const STATE_CLEAN: u16 = 1 << 0;
 /// [`Superblock::state`]: an error was recorded since the last fsck.
 pub const STATE_ERRORS: u16 = 1 << 1;
@@ -120,7 +121,8 @@ pub struct Superblock {
     pub mounted: I64,
     /// When the superblock was last written.
     pub written: I64,
-    /// How often it was mounted for writing.
+    /// How often it was mounted for writing. Raised before the first write to the log, whose
+    /// blocks carry it: a checkpoint that was torn by a crash is not completed by a later one.
     pub mount_count: U32,
     /// Errors recorded since the last fsck.
     pub error_count: U32,
@@ -128,7 +130,7 @@ pub struct Superblock {
     pub first_error: ErrorRecord,
     /// Last error since the last fsck.
     pub last_error: ErrorRecord,
-    /// Log position up to which everything is in its place.
+    /// Lower bound of the log: checkpoints below it are in their place, and never replayed.
     pub lsn: U64,
     /// Number of the block that holds this copy.
     pub block: U64,

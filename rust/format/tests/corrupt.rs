@@ -191,11 +191,8 @@ fn log() {
     let at = s.context.geometry.log().start;
     let edit = |f: fn(&mut LogHeader)| move |block: &mut Block| f(LogHeader::of_mut(block));
     let damages: &[Damage<'_>] = &[
-        ("version", &edit(|h| h.version.set(2))),
+        ("version", &edit(|h| h.version.set(3))),
         ("blocks", &edit(|h| h.blocks.set(1))),
-        ("tail", &edit(|h| h.tail.set(0))),
-        ("head", &edit(|h| h.head.set(0))),
-        ("head", &edit(|h| h.head.set(u64::MAX))),
     ];
     rejects(
         &s,

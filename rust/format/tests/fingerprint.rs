@@ -9,11 +9,11 @@ use std::fmt::Write;
 
 use crate::format::{
     ag::*, bitmap::*, btree::*, dirent::*, extent::*, hash::*, header::*, imap::*, inode::*,
-    limits::*, log::*, superblock::*, symlink::*, *,
+    limits::*, log::block::*, log::record::*, log::*, superblock::*, symlink::*, *,
 };
 
 /// The fingerprint of `FORMAT_REV`.
-const EXPECTED: (u16, u32) = (1, 741358989);
+const EXPECTED: (u16, u32) = (2, 2737825249);
 
 /// Size of the field a pointer points at.
 fn size_behind<T>(_: *const T) -> usize {
@@ -236,14 +236,99 @@ fn description() -> String {
             version,
             spare,
             blocks,
-            tail,
-            head,
             rest
+        }
+    );
+    describe!(
+        out,
+        LogBlockHead {
+            magic,
+            crc,
+            lsn,
+            start,
+            epoch,
+            used,
+            flags
+        }
+    );
+    describe!(out, LogBlock { head, payload });
+    describe!(
+        out,
+        RecordHead {
+            kind,
+            flags,
+            len,
+            block
+        }
+    );
+    describe!(
+        out,
+        BufBody {
+            block_kind,
+            spare,
+            chunks,
+            owner
+        }
+    );
+    describe!(
+        out,
+        InodeBody {
+            ino,
+            generation,
+            fields,
+            literal
+        }
+    );
+    describe!(out, CancelBody { count, spare });
+    describe!(
+        out,
+        InodeInitBody {
+            count,
+            ag,
+            index,
+            spare
+        }
+    );
+    describe!(
+        out,
+        CommitBody {
+            seq,
+            tail,
+            free_blocks,
+            inodes,
+            free_inodes,
+            orphans,
+            time,
+            records,
+            spare,
         }
     );
 
     constants(&mut out);
     out
+}
+
+/// The numbers of record kinds and of block kinds in records, a digit each.
+fn log_kinds() -> u64 {
+    let records = [
+        RecordKind::Buf,
+        RecordKind::Inode,
+        RecordKind::Cancel,
+        RecordKind::InodeInit,
+        RecordKind::Commit,
+    ];
+    let blocks = [
+        BlockKind::AgHeader,
+        BlockKind::Bitmap,
+        BlockKind::InodeMap,
+        BlockKind::Tree,
+        BlockKind::Symlink,
+    ];
+    let records = records.iter().map(|kind| *kind as u64);
+    let blocks = blocks
+        .iter()
+        .map(|kind| u64::from(block_kind_code(*kind).unwrap()));
+    records.chain(blocks).fold(0, |n, code| n << 4 | code)
 }
 
 fn constants(out: &mut String) {
@@ -263,6 +348,16 @@ fn constants(out: &mut String) {
         ("version", u64::from(VERSION)),
         ("format_rev", u64::from(FORMAT_REV)),
         ("log_version", u64::from(LOG_VERSION)),
+        ("log_magic", u64::from(LOG_BLOCK_MAGIC)),
+        ("log_part", u64::from(CHECKPOINT_PART)),
+        ("log_flags", u64::from(LOG_FIRST) | u64::from(LOG_LAST) << 8),
+        (
+            "log_fields",
+            u64::from(LOG_CORE) | u64::from(LOG_LITERAL) << 8,
+        ),
+        ("log_core", (CORE_OFFSET | CORE_SIZE << 16) as u64),
+        ("log_chunk", LOG_CHUNK as u64),
+        ("log_kinds", log_kinds()),
         ("block", BLOCK_SIZE as u64),
         ("head", u64::from(RESERVED_HEAD)),
         ("tail", u64::from(RESERVED_TAIL)),

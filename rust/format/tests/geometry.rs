@@ -12,10 +12,11 @@ const TIB: u64 = 1024 * GIB;
 fn defaults() {
     // device, blocks of a group, groups, blocks of the log
     for (blocks, ag_blocks, ag_count, log) in [
-        (16 * MIB, 4096, 1, 256),
-        (63 * MIB, 4096, 4, 256),
+        (16 * MIB, 4096, 1, 1024),
+        (63 * MIB, 4096, 4, 1024),
         (64 * MIB, 4096, 4, 1024),
-        (GIB, 65536, 4, 2048),
+        (GIB, 65536, 4, 8192),
+        (4 * GIB, 258_048, 5, 16384),
         (16 * GIB, 258_048, 17, 32768),
         (TIB, 290_304, 925, 65536),
         (17 * TIB, 4_483_584, 1018, 65536),
@@ -67,7 +68,7 @@ fn round_trip() {
 /// Static ranges, static bits and `check_range` say the same of every block.
 #[test]
 fn static_agrees() {
-    for ag_blocks in [1024, 4096, 40_000] {
+    for ag_blocks in [2048, 4096, 40_000] {
         let g = Geometry::for_device(100_000, Some(ag_blocks)).unwrap();
         for ag in g.ags() {
             let mut count = 0;
