@@ -13,6 +13,7 @@
 //! * [`file`]: read, write, fsync, readdir;
 //! * [`data`]: iomap and writeback;
 //! * [`export`]: file handles;
+//! * [`ioctl`]: stopping the file system, trimming it;
 //! * [`error`]: errors of the engine to errnos.
 //!
 //! Who owns what: mode, owner, link count, flags and what is on disk belong to the engine, and the
@@ -25,6 +26,7 @@ pub mod error;
 pub mod export;
 pub mod file;
 pub mod inode;
+pub mod ioctl;
 pub mod mount;
 pub mod namei;
 pub mod options;

@@ -7,6 +7,8 @@
 #include "bindings_helper.h"
 
 #include "helpers/block.c"
+#include "helpers/bulk.c"
+#include "helpers/ioctl.c"
 #include "helpers/lock.c"
 #include "helpers/mem.c"
 #include "helpers/task.c"

@@ -30,7 +30,7 @@ pub(crate) use alloc::{
     must_arc, must_box, must_box_filled, try_arc, try_box, Arc, Block, Box, Vec,
 };
 pub(crate) use content::{ContentLock, ContentRead, ContentWrite, ExclToken, SharedToken};
-pub(crate) use device::{plugged, BlockIo, Device};
+pub(crate) use device::{plugged, BlockIo, Device, Report};
 pub(crate) use errno::Errno;
 pub(crate) use lock::{Mutex, MutexGuard, RwSem, RwSemReadGuard, RwSemWriteGuard, Spin, SpinGuard};
 pub(crate) use log::{pr_err, pr_info, pr_warn};
@@ -66,6 +66,14 @@ pub(crate) fn bug(what: &'static str) -> ! {
     loop {
         core::hint::spin_loop();
     }
+}
+
+/// Brings the machine down, as the mount option `errors=panic` asks for. Any context.
+#[cold]
+pub(crate) fn halt(why: &str) {
+    pr_err!("{}", why);
+    // SAFETY: Stops the machine.
+    unsafe { bindings::halt() };
 }
 
 /// From what a C function returned: negative is an error.

@@ -15,7 +15,8 @@
 //! "." and ".." are not entries. The inode knows its parent.
 //!
 //! * `inline`: entries in the inode;
-//! * [`buffer`]: copies of entries for readdir.
+//! * [`buffer`]: copies of entries for readdir;
+//! * [`position`]: positions for readers that have 32 bits only.
 //!
 //! # Locks
 //!
@@ -31,6 +32,7 @@
 
 pub mod buffer;
 mod inline;
+pub mod position;
 
 #[cfg(test)]
 mod tests;

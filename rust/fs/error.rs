@@ -62,6 +62,6 @@ fn damaged(sb: &SuperBlock, inode: Option<&Inode>, e: engine::error::Error) {
         OnError::Shutdown => data
             .mount
             .shutdown("an error in metadata (errors=shutdown)"),
-        OnError::Panic => sb.panic(),
+        OnError::Panic => crate::sys::halt("an error in metadata (errors=panic)"),
     }
 }

@@ -7,6 +7,8 @@ use super::inode::push_attrs;
 use super::mount_of;
 use super::Inode;
 use super::Latchfs;
+use crate::engine::dir::position;
+use crate::engine::dir::position::Short;
 use crate::engine::dir::EntryBuf;
 use crate::engine::file;
 use crate::engine::file::Attempt;
@@ -67,16 +69,20 @@ impl FileOps for Latchfs {
     }
 
     fn readdir(dir: &Inode, ctx: &mut DirContext) -> Result {
-        if !ctx.emit_dots() || ctx.at_end() {
+        if !ctx.emit_dots() {
             return Ok(());
         }
         let mut buf = EntryBuf::try_new().at(dir)?;
         loop {
+            let from = key(ctx);
+            if from >= position::END {
+                return Ok(());
+            }
             // The entries are copied under the directory's ILOCK; emitting them may fault, so it
             // happens without any lock of ours (rules S9).
-            namespace::readdir(mount_of(dir), dir.data(), ctx.cookie(), &mut buf).at(dir)?;
+            namespace::readdir(mount_of(dir), dir.data(), from, &mut buf).at(dir)?;
             if buf.is_empty() {
-                ctx.move_to_end();
+                move_to(ctx, position::END);
                 return Ok(());
             }
             if !emit_all(ctx, &buf) {
@@ -93,13 +99,35 @@ impl FileOps for Latchfs {
 /// Emits what was copied. False if the reader's buffer is full.
 fn emit_all(ctx: &mut DirContext, buf: &EntryBuf) -> bool {
     for entry in buf.iter() {
-        ctx.move_to(entry.key);
+        move_to(ctx, entry.key);
         if !ctx.emit(entry.name, entry.ino.get(), dirent_type(entry.ftype)) {
             return false;
         }
-        ctx.move_to(entry.key.saturating_add(1));
+        move_to(ctx, entry.key.saturating_add(1));
     }
     true
+}
+
+/// The key that the reader goes on from.
+fn key(ctx: &DirContext) -> u64 {
+    if ctx.short() {
+        let exact = ctx.remembered();
+        Short { exact }.key(ctx.pos())
+    } else {
+        ctx.pos()
+    }
+}
+
+/// Moves the reader to `key`.
+fn move_to(ctx: &mut DirContext, key: u64) {
+    if ctx.short() {
+        let mut short = Short::default();
+        let pos = short.move_to(key);
+        ctx.set_pos(pos);
+        ctx.remember(short.exact);
+    } else {
+        ctx.set_pos(key);
+    }
 }
 
 /// The `DT_*` of a file type in a directory entry.

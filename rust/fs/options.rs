@@ -6,6 +6,7 @@ use crate::engine::faults;
 use crate::kapi::fs_context::Parameter;
 use crate::kapi::seq_file::SeqFile;
 use core::sync::atomic::AtomicBool;
+use core::sync::atomic::AtomicU32;
 use core::sync::atomic::AtomicU8;
 use core::sync::atomic::Ordering;
 use kernel::prelude::*;
@@ -66,6 +67,8 @@ pub struct Options {
     pub discard: bool,
     /// `norecovery`: do not replay the log; read-only mounts only.
     pub norecovery: bool,
+    /// `commit=`: seconds after which a change is made durable if nobody asks for it before.
+    pub commit: u32,
 }
 
 impl Options {
@@ -74,7 +77,14 @@ impl Options {
         on_error: OnError::DEFAULT,
         discard: false,
         norecovery: false,
+        commit: Self::COMMIT,
     };
+
+    /// `commit=` without the option: that of ext4.
+    const COMMIT: u32 = 5;
+
+    /// Longest `commit=`.
+    const MAX_COMMIT: u32 = 900;
 
     /// Takes one option.
     pub fn set(&mut self, parameter: Parameter) -> Result {
@@ -82,6 +92,9 @@ impl Options {
             Parameter::Errors(number) => self.on_error = OnError::from_number(number)?,
             Parameter::Discard(on) => self.discard = on,
             Parameter::NoRecovery => self.norecovery = true,
+            Parameter::Commit(0) => self.commit = Self::COMMIT,
+            Parameter::Commit(seconds) if seconds <= Self::MAX_COMMIT => self.commit = seconds,
+            Parameter::Commit(_) => return Err(EINVAL),
         }
         Ok(())
     }
@@ -92,6 +105,7 @@ pub struct Live {
     on_error: AtomicU8,
     discard: AtomicBool,
     norecovery: AtomicBool,
+    commit: AtomicU32,
 }
 
 impl Live {
@@ -101,6 +115,7 @@ impl Live {
             on_error: AtomicU8::new(options.on_error as u8),
             discard: AtomicBool::new(options.discard),
             norecovery: AtomicBool::new(options.norecovery),
+            commit: AtomicU32::new(options.commit),
         }
     }
 
@@ -111,6 +126,7 @@ impl Live {
             on_error: OnError::from_number(number).unwrap_or(OnError::DEFAULT),
             discard: self.discard.load(Ordering::Relaxed),
             norecovery: self.norecovery.load(Ordering::Relaxed),
+            commit: self.commit.load(Ordering::Relaxed),
         }
     }
 
@@ -119,6 +135,7 @@ impl Live {
         self.on_error
             .store(options.on_error as u8, Ordering::Relaxed);
         self.discard.store(options.discard, Ordering::Relaxed);
+        self.commit.store(options.commit, Ordering::Relaxed);
     }
 
     /// Prints what differs from the defaults, for /proc/mounts.
@@ -132,6 +149,9 @@ impl Live {
         }
         if options.norecovery {
             seq.puts(c",norecovery");
+        }
+        if options.commit != Options::COMMIT {
+            seq.number(c",commit=", u64::from(options.commit));
         }
     }
 }

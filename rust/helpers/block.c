@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
+#include <linux/fserror.h>
+
 #include "block.h"
 
 /*
@@ -96,4 +98,10 @@ int latchfs_helper_bdev_discard(struct block_device *bdev, u64 start, u64 len)
 		return -EOPNOTSUPP;
 	return blkdev_issue_discard(bdev, start << (12 - SECTOR_SHIFT),
 				    len << (12 - SECTOR_SHIFT), GFP_NOFS);
+}
+
+/* @error: a negative errno */
+void latchfs_helper_report_metadata(struct super_block *sb, int error)
+{
+	fserror_report_metadata(sb, error, GFP_ATOMIC);
 }

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
+#include <linux/panic.h>
 
 /* The open transaction of the task lives in current->journal_info. */
 void *latchfs_helper_journal_info(void)
@@ -32,4 +33,9 @@ void latchfs_helper_relax(void)
 void latchfs_helper_bug(void)
 {
 	BUG();
+}
+
+void latchfs_helper_halt(void)
+{
+	panic("latchfs: errors=panic\n");
 }

@@ -19,7 +19,6 @@
 #include <linux/module.h>
 #include <linux/mount.h>
 #include <linux/pagemap.h>
-#include <linux/panic.h>
 #include <linux/posix_acl.h>
 #include <linux/sched/mm.h>
 #include <linux/seq_file.h>
@@ -37,6 +36,7 @@ const u32 LATCHFS_CONST_SB_I_CGROUPWB = SB_I_CGROUPWB;
 const u32 LATCHFS_CONST_FMODE_CAN_ODIRECT = (__force u32)FMODE_CAN_ODIRECT;
 const u32 LATCHFS_CONST_FMODE_NOWAIT = (__force u32)FMODE_NOWAIT;
 const u32 LATCHFS_CONST_FMODE_32BITHASH = (__force u32)FMODE_32BITHASH;
+const u32 LATCHFS_CONST_FMODE_64BITHASH = (__force u32)FMODE_64BITHASH;
 const u32 LATCHFS_CONST_IOCB_NOWAIT = (__force u32)IOCB_NOWAIT;
 const u32 LATCHFS_CONST_IOCB_DSYNC = (__force u32)IOCB_DSYNC;
 const u32 LATCHFS_CONST_FOP_BUFFER_RASYNC = (__force u32)FOP_BUFFER_RASYNC;
@@ -509,10 +509,6 @@ void latchfs_helper_report_damage(struct super_block *sb, struct inode *inode,
 	fserror_report(sb, inode, FSERR_METADATA, 0, 0, error, GFP_NOFS);
 }
 
-void latchfs_helper_panic_on_damage(struct super_block *sb)
-{
-	panic("latchfs (%s): panic forced after an error\n", sb->s_id);
-}
 
 /*
  * Mount options.  The numbers are those of enum in rust/kapi/fs_context.rs;
@@ -522,6 +518,7 @@ enum {
 	LATCHFS_OPT_ERRORS,
 	LATCHFS_OPT_DISCARD,
 	LATCHFS_OPT_NORECOVERY,
+	LATCHFS_OPT_COMMIT,
 };
 
 static const struct constant_table latchfs_errors_values[] = {
@@ -536,6 +533,7 @@ static const struct fs_parameter_spec latchfs_parameters[] = {
 	fsparam_enum("errors", LATCHFS_OPT_ERRORS, latchfs_errors_values),
 	fsparam_flag_no("discard", LATCHFS_OPT_DISCARD),
 	fsparam_flag("norecovery", LATCHFS_OPT_NORECOVERY),
+	fsparam_u32("commit", LATCHFS_OPT_COMMIT),
 	{}
 };
 
@@ -545,7 +543,7 @@ const struct fs_parameter_spec *latchfs_helper_parameters(void)
 }
 
 /*
- * @value: the number of an enum, 0 or 1 for a flag
+ * @value: the number, or the number of an enum; 0 or 1 for a flag
  * @return the number of the option, or a negative errno (the message is in
  * the log of the context)
  */
@@ -558,7 +556,10 @@ int latchfs_helper_parse_parameter(struct fs_context *fc,
 	opt = fs_parse(fc, latchfs_parameters, param, &result);
 	if (opt < 0)
 		return opt;
-	*value = opt == LATCHFS_OPT_ERRORS ? result.uint_32 : !result.negated;
+	if (opt == LATCHFS_OPT_ERRORS || opt == LATCHFS_OPT_COMMIT)
+		*value = result.uint_32;
+	else
+		*value = !result.negated;
 	return opt;
 }
 
@@ -580,4 +581,9 @@ bool latchfs_helper_fileattr_has_fsx(const struct file_kattr *fa)
 void latchfs_helper_seq_puts(struct seq_file *seq, const char *text)
 {
 	seq_puts(seq, text);
+}
+
+void latchfs_helper_seq_u64(struct seq_file *seq, const char *name, u64 value)
+{
+	seq_printf(seq, "%s%llu", name, value);
 }

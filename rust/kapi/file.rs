@@ -47,7 +47,7 @@ impl<T: FileSystem> File<T> {
     /// # Safety
     ///
     /// `ptr` is a file of file system `T`, open for `'a`.
-    unsafe fn from_raw<'a>(ptr: *mut bindings::file) -> &'a Self {
+    pub(super) unsafe fn from_raw<'a>(ptr: *mut bindings::file) -> &'a Self {
         // SAFETY: by the contract of this function; the type is transparent.
         unsafe { &*ptr.cast() }
     }
@@ -221,45 +221,36 @@ pub struct DirContext {
     short: bool,
 }
 
-/// Position behind the last entry.
-const DIR_END: u64 = i64::MAX as u64;
-
 impl DirContext {
-    /// Cookies have 63 bits: 32 of hash, 31 to tell names of one hash apart. Callers with 32-bit
-    /// positions (NFSv2, 32-bit programs) get the hash only.
-    const SHORT_SHIFT: u32 = 31;
-
-    /// The cookie to go on from.
-    pub fn cookie(&self) -> u64 {
+    /// The position.
+    pub fn pos(&self) -> u64 {
         // SAFETY: the context is valid; VFS refuses negative positions.
-        let pos = unsafe { (*self.ctx).pos as u64 };
-        if self.short && pos > 1 && pos != DIR_END {
-            pos.checked_shl(Self::SHORT_SHIFT).unwrap_or(DIR_END)
-        } else {
-            pos
-        }
+        unsafe { (*self.ctx).pos as u64 }
     }
 
-    /// Whether the end was reported already.
-    pub fn at_end(&self) -> bool {
-        self.cookie() >= DIR_END
-    }
-
-    /// Moves to `cookie`, which was found in the directory.
-    pub fn move_to(&mut self, cookie: u64) {
-        let pos = if self.short {
-            cookie.wrapping_shr(Self::SHORT_SHIFT)
-        } else {
-            cookie
-        };
+    /// Moves to a position.
+    pub fn set_pos(&mut self, pos: u64) {
         // SAFETY: the context is valid.
         unsafe { (*self.ctx).pos = to_loff(pos) };
     }
 
-    /// Moves behind the last entry.
-    pub fn move_to_end(&mut self) {
-        // SAFETY: the context is valid.
-        unsafe { (*self.ctx).pos = to_loff(DIR_END) };
+    /// Whether the caller has positions of 32 bits: NFSv2, 32-bit programs.
+    pub fn short(&self) -> bool {
+        self.short
+    }
+
+    /// The number that [`Self::remember`] put into the open directory, 0 if none did or if lseek(2)
+    /// moved since.
+    pub fn remembered(&self) -> u64 {
+        // SAFETY: the directory is open; its position lock, which readdir(3) and lseek(2) hold,
+        // protects the field. CAST: it holds a number.
+        unsafe { (*self.file).private_data as u64 }
+    }
+
+    /// Keeps a number in the open directory, for short positions (64-bit kernels only).
+    pub fn remember(&mut self, number: u64) {
+        // SAFETY: as for remembered().
+        unsafe { (*self.file).private_data = number as usize as *mut _ };
     }
 
     /// Emits `.` and `..` if the position is before them. False if the buffer is full.
@@ -291,6 +282,9 @@ impl<T: Inodes> FileTables<T> {
         splice_write: Some(bindings::iter_file_splice_write),
         mmap_prepare: Some(mmap_prepare::<T>),
         open: Some(open::<T>),
+        unlocked_ioctl: Some(super::ioctl::ioctl::<T>),
+        #[cfg(CONFIG_COMPAT)]
+        compat_ioctl: Some(bindings::compat_ptr_ioctl),
         fsync: Some(fsync::<T>),
         #[cfg(CONFIG_TRANSPARENT_HUGEPAGE)]
         get_unmapped_area: Some(bindings::thp_get_unmapped_area),
@@ -306,6 +300,9 @@ impl<T: Inodes> FileTables<T> {
         llseek: Some(dir_llseek),
         read: Some(bindings::generic_read_dir),
         iterate_shared: Some(iterate::<T>),
+        unlocked_ioctl: Some(super::ioctl::ioctl::<T>),
+        #[cfg(CONFIG_COMPAT)]
+        compat_ioctl: Some(bindings::compat_ptr_ioctl),
         fsync: Some(fsync::<T>),
         setlease: Some(bindings::generic_setlease),
         // SAFETY: a table of function pointers: all zeroes are `None`.
@@ -408,8 +405,13 @@ unsafe extern "C" fn llseek<T: IomapOps>(
 
 /// Directories: any cookie is a position, so the whole range of 63 bits is.
 unsafe extern "C" fn dir_llseek(file: *mut bindings::file, offset: i64, whence: c_int) -> i64 {
-    // SAFETY: VFS passes an open directory.
-    unsafe { bindings::generic_file_llseek_size(file, offset, whence, i64::MAX, i64::MAX) }
+    // SAFETY: VFS passes an open directory, the position lock held.
+    unsafe {
+        if whence as u32 != bindings::SEEK_CUR || offset != 0 {
+            (*file).private_data = ptr::null_mut();
+        }
+        bindings::generic_file_llseek_size(file, offset, whence, i64::MAX, i64::MAX)
+    }
 }
 
 unsafe extern "C" fn fsync<T: FileOps>(
@@ -434,8 +436,9 @@ unsafe extern "C" fn iterate<T: FileOps>(
     from_result(|| {
         // SAFETY: VFS passes an open directory of this file system, its `i_rwsem` held shared.
         unsafe {
-            let short = bindings::file_mode(file) & bindings::FMODE_32BITHASH != 0
-                || bindings::in_compat_syscall();
+            let mode = bindings::file_mode(file);
+            let short = mode & bindings::FMODE_32BITHASH != 0
+                || mode & bindings::FMODE_64BITHASH == 0 && bindings::in_compat_syscall();
             let dir = File::<T>::from_raw(file).inode();
             T::readdir(dir, &mut DirContext { ctx, file, short })?;
         }

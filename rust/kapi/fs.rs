@@ -8,6 +8,7 @@ use super::fs_context;
 use super::fs_context::ContextOps;
 use super::inode;
 use super::inode::Inodes;
+use super::sysfs;
 use crate::bindings;
 use core::marker::PhantomData;
 use core::ptr;
@@ -45,6 +46,8 @@ pub trait FileSystem: Sized + Send + Sync + 'static {
 pub struct Statics {
     fs_type: Opaque<bindings::file_system_type>,
     inode_cache: AtomicPtr<bindings::kmem_cache>,
+    /// `/sys/fs/NAME`.
+    sysfs: AtomicPtr<bindings::kobject>,
 }
 
 // SAFETY: the C object is written by `Registration` only, and otherwise belongs to C.
@@ -56,12 +59,18 @@ impl Statics {
         Self {
             fs_type: Opaque::zeroed(),
             inode_cache: AtomicPtr::new(ptr::null_mut()),
+            sysfs: AtomicPtr::new(ptr::null_mut()),
         }
     }
 
     /// The slab cache of the inodes, null before [`Registration::new`].
     pub(super) fn inode_cache(&self) -> *mut bindings::kmem_cache {
         self.inode_cache.load(Ordering::Acquire)
+    }
+
+    /// The directory of the type in sysfs, from [`Registration::new`] on.
+    pub(super) fn sysfs(&self) -> sysfs::Root {
+        sysfs::Root(self.sysfs.load(Ordering::Acquire))
     }
 }
 
@@ -83,6 +92,16 @@ impl<T: Inodes + ContextOps> Registration<T> {
         let statics = T::statics();
         let cache = inode::new_cache::<T>()?;
         statics.inode_cache.store(cache, Ordering::Release);
+        // If a later step fails, drop undoes the registration that did not happen, too: C answers
+        // EINVAL to that.
+        let this = Self(PhantomData);
+        // SAFETY: the name is terminated; fs_kobj exists since boot.
+        let dir =
+            unsafe { bindings::kobject_create_and_add(T::NAME.as_char_ptr(), bindings::fs_kobj) };
+        if dir.is_null() {
+            return Err(ENOMEM);
+        }
+        statics.sysfs.store(dir, Ordering::Release);
         let fs_type = statics.fs_type.get();
         // SAFETY: nobody knows the type yet; C wants what is not set here zeroed, as it is. The
         // helper returns a static table.
@@ -95,9 +114,6 @@ impl<T: Inodes + ContextOps> Registration<T> {
             (*fs_type).kill_sb = Some(fs_context::kill_sb::<T>);
             (*fs_type).owner = module.as_ptr();
         }
-        // If the next step fails, drop undoes the registration that did not happen, too: C answers
-        // EINVAL to that.
-        let this = Self(PhantomData);
         // SAFETY: the type is initialised, static, and drop unregisters it.
         kernel::error::to_result(unsafe { bindings::register_filesystem(fs_type) })?;
         Ok(this)
@@ -108,6 +124,10 @@ impl<T: Inodes> Drop for Registration<T> {
     fn drop(&mut self) {
         // SAFETY: the type is the one that new() registered, or was never registered.
         unsafe { bindings::unregister_filesystem(T::statics().fs_type.get()) };
+        let dir = T::statics().sysfs.swap(ptr::null_mut(), Ordering::AcqRel);
+        // SAFETY: no mount exists, so nobody uses the directory; the reference is that of new(). C
+        // does nothing with null.
+        unsafe { bindings::kobject_put(dir) };
         destroy_cache::<T>();
     }
 }

@@ -30,6 +30,8 @@ pub enum Parameter {
     Discard(bool),
     /// `norecovery`.
     NoRecovery,
+    /// `commit=`, in seconds.
+    Commit(u32),
 }
 
 /// Where messages about a mount go: the log of the context (fsmount(2)) or the kernel log.
@@ -145,6 +147,7 @@ unsafe extern "C" fn parse_param<T: ContextOps>(
             0 => Parameter::Errors(value),
             1 => Parameter::Discard(value != 0),
             2 => Parameter::NoRecovery,
+            3 => Parameter::Commit(value),
             _ => return Err(EINVAL),
         };
         // SAFETY: this is a callback of the context.

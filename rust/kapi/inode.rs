@@ -12,6 +12,7 @@ use super::assume;
 use super::exportfs::ExportOps;
 use super::file::FileOps;
 use super::fs::FileSystem;
+use super::ioctl::IoctlOps;
 use super::ioend::IoendQueue;
 use super::iomap::IomapOps;
 use super::namei::DirOps;
@@ -41,12 +42,20 @@ pub use new::UnhashedInode;
 
 /// All operations of a file system: what [`NewInode::ready`] needs to choose the tables.
 pub trait Inodes:
-    SuperOps + InodeOps + DirOps + FileOps + MappingOps + IomapOps + WritebackOps + ExportOps
+    SuperOps + InodeOps + DirOps + FileOps + IoctlOps + MappingOps + IomapOps + WritebackOps + ExportOps
 {
 }
 
 impl<T> Inodes for T where
-    T: SuperOps + InodeOps + DirOps + FileOps + MappingOps + IomapOps + WritebackOps + ExportOps
+    T: SuperOps
+        + InodeOps
+        + DirOps
+        + FileOps
+        + IoctlOps
+        + MappingOps
+        + IomapOps
+        + WritebackOps
+        + ExportOps
 {
 }
 

@@ -29,4 +29,10 @@ impl SeqFile {
         // SAFETY: the file is valid and `text` is terminated.
         unsafe { bindings::seq_puts(self.0.get(), text.as_char_ptr()) };
     }
+
+    /// Prints `name` and a number behind it.
+    pub fn number(&self, name: &CStr, value: u64) {
+        // SAFETY: the file is valid and `name` is terminated.
+        unsafe { bindings::seq_u64(self.0.get(), name.as_char_ptr(), value) };
+    }
 }

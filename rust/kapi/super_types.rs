@@ -10,6 +10,8 @@ use super::inode::Inode;
 use super::inode::Inodes;
 use super::seq_file::SeqFile;
 use super::statfs::StatFs;
+use super::sysfs::Dir;
+use super::sysfs::Directory;
 use crate::bindings;
 use crate::sys::device::Device;
 use core::fmt;
@@ -87,10 +89,28 @@ impl<T: FileSystem> SuperBlock<T> {
         unsafe { bindings::report_damage(self.as_ptr(), inode, error.to_errno()) };
     }
 
-    /// Brings the machine down, as `errors=panic` asks for.
-    pub fn panic(&self) {
-        // SAFETY: the super block is valid.
-        unsafe { bindings::panic_on_damage(self.as_ptr()) };
+    /// Bytes of the device's discards, or `None` if it cannot discard.
+    pub fn discard_granularity(&self) -> Option<u32> {
+        // SAFETY: a mounted file system of a type with FS_REQUIRES_DEV has a device.
+        match unsafe { bindings::discard_granularity((*self.as_ptr()).s_bdev) } {
+            0 => None,
+            bytes => Some(bytes),
+        }
+    }
+
+    /// Runs `f` while the file system is frozen: all writers are stopped, everything is written
+    /// ([`SuperOps::freeze_fs`]). May sleep; no lock is held, not even as a writer.
+    ///
+    /// EBUSY and what [`SuperOps::freeze_fs`] returns; `f` has not run then.
+    pub fn with_frozen(&self, f: impl FnOnce()) -> Result {
+        // SAFETY: a mounted file system of a type with FS_REQUIRES_DEV has a device. The caller
+        // works on a file of it, so that it stays mounted.
+        unsafe {
+            let bdev = (*self.as_ptr()).s_bdev;
+            kernel::error::to_result(bindings::bdev_freeze(bdev))?;
+            f();
+            kernel::error::to_result(bindings::bdev_thaw(bdev))
+        }
     }
 
     /// Writes everything back and waits, ending in [`SuperOps::sync_fs`]. The caller holds
@@ -175,15 +195,25 @@ impl<'a, T: FileSystem> NewSuper<'a, T> {
         // SAFETY: s_bdev_file is set by get_tree_bdev() before fill_super.
         let file = unsafe { (*self.sb.get()).s_bdev_file };
         let file = NonNull::new(file).ok_or(ENXIO)?;
+        let sb = NonNull::new(self.sb.get()).ok_or(ENXIO)?;
         // SAFETY: the file is that of an open block device. The module holds the I/O engine until all
-        // mounts, and with them all devices, are gone.
-        unsafe { Device::from_file(file, self.rdonly()) }.map_err(|_| ENOMEM)
+        // mounts, and with them all devices, are gone; `kill_sb` drops the private part, and with it
+        // the device, while the super block exists.
+        unsafe { Device::from_file(file, sb, self.rdonly()) }.map_err(|_| ENOMEM)
     }
 
     /// Bytes of a logical block of the device.
     pub fn logical_block_size(&self) -> u32 {
         // SAFETY: s_bdev is set by get_tree_bdev() before fill_super.
         unsafe { bindings::logical_block_size((*self.sb.get()).s_bdev) }
+    }
+
+    /// Makes the directory of the mount in sysfs, `/sys/fs/TYPE/DEVICE`, whose name
+    /// FS_IOC_GETFSSYSFSPATH tells. After [`Self::set`]. May sleep. ENOMEM.
+    pub fn sysfs_dir<D: Directory>(&self, data: D) -> Result<Dir<D>> {
+        // SAFETY: set() put the name there; it is terminated and does not change any more.
+        let name = unsafe { CStr::from_char_ptr((*self.sb.get()).s_sysfs_name.as_ptr().cast()) };
+        Dir::new(name, &T::statics().sysfs(), data)
     }
 
     /// What the mount is called in messages: the name of the device.

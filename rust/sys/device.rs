@@ -5,6 +5,8 @@
 //! All addresses are blocks of 4096 bytes. An asynchronous I/O is one bio; its `bi_end_io` only
 //! queues work, so that [`BlockIo::complete`] always runs in a task (`helpers/block.c`).
 
+mod bulk;
+
 use super::alloc::{Arc, Block};
 use super::content::{ContentLock, ExclToken, SharedToken};
 use super::rank::LockClass;
@@ -35,6 +37,15 @@ pub(crate) trait BlockIo: Send + Sync + Sized + 'static {
     fn complete(this: Arc<Self>, token: IoToken, result: SysResult<()>);
 }
 
+/// Something that went wrong with the file system, for whoever watches it: fanotify(7).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Report {
+    /// Metadata is damaged, or could not be read or written.
+    Metadata(Errno),
+    /// The file system was shut down.
+    Shutdown,
+}
+
 /// An open block device. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Device {
@@ -43,9 +54,11 @@ pub(crate) struct Device {
 
 /// # Invariants
 ///
-/// `file` is a block device's, and this owns a reference to it, which keeps the device open.
+/// `file` is a block device's, and this owns a reference to it, which keeps the device open. `sb` is
+/// the super block that is on it, which outlives this.
 struct Open {
     file: NonNull<bindings::file>,
+    sb: NonNull<bindings::super_block>,
     read_only: bool,
 }
 
@@ -94,22 +107,39 @@ unsafe extern "C" fn write_done<B: BlockIo>(object: *mut c_void, token: u64, err
 }
 
 impl Device {
-    /// The device that is open as `file`; ENOMEM if there is no memory. Takes a reference to the
-    /// file, for as long as a clone of this lives.
+    /// The device that is open as `file` and on which `sb` is; ENOMEM if there is no memory. Takes
+    /// a reference to the file, for as long as a clone of this lives.
     ///
     /// # Safety
     ///
-    /// `file` is an open file of a block device, such as `s_bdev_file` of a super block. An
-    /// [`IoEngine`] lives as long as any clone of the device.
+    /// `file` is an open file of a block device, such as `s_bdev_file` of a super block. `sb` and an
+    /// [`IoEngine`] live as long as any clone of the device.
     pub(crate) unsafe fn from_file(
         file: NonNull<bindings::file>,
+        sb: NonNull<bindings::super_block>,
         read_only: bool,
     ) -> SysResult<Device> {
         // SAFETY: An open file, as the caller promises.
         unsafe { bindings::get_file(file.as_ptr()) };
+        // INVARIANT: The caller promises it for the super block.
         Ok(Device {
-            open: super::try_arc(Open { file, read_only })?,
+            open: super::try_arc(Open {
+                file,
+                sb,
+                read_only,
+            })?,
         })
+    }
+
+    /// Tells whoever watches the file system that something went wrong. Does not sleep; the message
+    /// is passed on by a worker, and lost if there is no memory.
+    pub(crate) fn report(&self, what: Report) {
+        let errno = match what {
+            Report::Metadata(errno) => errno.raw(),
+            Report::Shutdown => bindings::ESHUTDOWN as c_int,
+        };
+        // SAFETY: The super block is valid, by the invariant of `Open`.
+        unsafe { bindings::report_metadata(self.open.sb.as_ptr(), errno.wrapping_neg()) };
     }
 
     fn bdev(&self) -> *mut bindings::block_device {

@@ -5,6 +5,8 @@
 //! All addresses are blocks of 4096 bytes. Kernel: the mounted `struct block_device`, bios, and a
 //! workqueue of its own for completions, so that [`BlockIo::complete`] always runs in a task.
 
+mod bulk;
+
 use crate::alloc::{Arc, Block};
 use crate::content::{ContentLock, ExclToken, SharedToken};
 use crate::rank::LockClass;
@@ -48,6 +50,36 @@ pub trait Backend: Send + Sync {
     fn flush(&self) -> SysResult<()>;
     /// Tells that the content of `len` blocks is no longer needed.
     fn discard(&self, start: u64, len: u64) -> SysResult<()>;
+    /// Writes blocks in a row as one request, see [`Device::write_log`]. A backend that can tell a
+    /// flush before the write and one after it from two of its own has its own version.
+    fn write_log(
+        &self,
+        start: u64,
+        blocks: &[Block],
+        preflush: bool,
+        fua: bool,
+    ) -> SysResult<()> {
+        if preflush {
+            self.flush()?;
+        }
+        for (i, block) in blocks.iter().enumerate() {
+            self.write(start + i as u64, block)?;
+        }
+        if fua {
+            self.flush()?;
+        }
+        Ok(())
+    }
+}
+
+/// Something that went wrong with the file system, for whoever watches it: fanotify(7) in the
+/// kernel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Report {
+    /// Metadata is damaged, or could not be read or written.
+    Metadata(Errno),
+    /// The file system was shut down.
+    Shutdown,
 }
 
 /// An open block device. Cheap to clone.
@@ -55,12 +87,34 @@ pub trait Backend: Send + Sync {
 pub struct Device {
     backend: std::sync::Arc<dyn Backend>,
     read_only: bool,
+    /// Of the mount: clones share it.
+    reports: std::sync::Arc<Mutex<Vec<Report>>>,
 }
 
 impl Device {
     /// A device over `backend`.
     pub fn new(backend: std::sync::Arc<dyn Backend>, read_only: bool) -> Self {
-        Self { backend, read_only }
+        Self {
+            backend,
+            read_only,
+            reports: std::sync::Arc::default(),
+        }
+    }
+
+    /// Tells whoever watches the file system that something went wrong. Does not sleep.
+    pub fn report(&self, what: Report) {
+        self.reports
+            .lock()
+            .unwrap_or_else(|e| e.into_inner())
+            .push(what);
+    }
+
+    /// What was reported so far. Tests only.
+    pub fn reports(&self) -> Vec<Report> {
+        self.reports
+            .lock()
+            .unwrap_or_else(|e| e.into_inner())
+            .clone()
     }
 
     /// A sparse device of `blocks` zeroed blocks in memory.

@@ -32,7 +32,7 @@ pub mod work;
 
 pub use alloc::{must_arc, must_box, must_box_filled, try_arc, try_box, Arc, Block, Box, Vec};
 pub use content::{ContentLock, ContentRead, ContentWrite, ExclToken, SharedToken};
-pub use device::{plugged, BlockIo, Device};
+pub use device::{plugged, BlockIo, Device, Report};
 pub use errno::Errno;
 pub use lock::{Mutex, MutexGuard, RwSem, RwSemReadGuard, RwSemWriteGuard, Spin, SpinGuard};
 pub use rank::{might_sleep, LockClass};
@@ -54,6 +54,13 @@ pub const BLOCK_BYTES: usize = 4096;
 /// In the kernel this is `!crc32c(!seed, data)` of `lib/crc`, which does not invert by itself.
 pub fn crc32c(seed: u32, data: &[u8]) -> u32 {
     ::crc32c::crc32c_append(seed, data)
+}
+
+/// Brings the machine down, as the mount option `errors=panic` asks for. Any context. Here a panic,
+/// in the kernel panic().
+#[cold]
+pub fn halt(why: &str) {
+    panic!("errors=panic: {why}");
 }
 
 #[cfg(all(test, not(feature = "shuttle")))]

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! ioctl(2) of files and directories, beside those that the VFS does itself (FS_IOC_GETFLAGS,
+//! FS_IOC_FIEMAP, FS_IOC_GETFSUUID, FS_IOC_GETFSSYSFSPATH, ...).
+//!
+//! C headers: `include/uapi/linux/fs.h`, `include/linux/uaccess.h`.
+
+use super::file::File;
+use super::fs::FileSystem;
+use super::super_types::SuperBlock;
+use crate::bindings;
+use core::mem::size_of;
+use kernel::ffi::c_long;
+use kernel::ffi::c_uint;
+use kernel::ffi::c_ulong;
+use kernel::ffi::c_void;
+use kernel::prelude::*;
+
+/// How FS_IOC_SHUTDOWN (XFS_IOC_GOINGDOWN) stops a file system.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Shutdown {
+    /// Everything is written first: data and metadata.
+    Default,
+    /// What is committed is made durable first, data is not.
+    LogFlush,
+    /// At once.
+    NoLogFlush,
+}
+
+/// What FITRIM asks for, in bytes of the device. `len` comes back as what was discarded.
+pub struct TrimRange {
+    /// Where to begin.
+    pub start: u64,
+    /// How far to go; `u64::MAX` is to the end.
+    pub len: u64,
+    /// Free runs that are shorter are left alone.
+    pub min: u64,
+}
+
+/// ioctls that need the file system. The caller has CAP_SYS_ADMIN; no lock is held, user memory is
+/// copied before and after. All may sleep.
+pub trait IoctlOps: FileSystem {
+    /// Stops the file system.
+    fn goingdown(sb: &SuperBlock<Self>, how: Shutdown) -> Result;
+
+    /// Discards free space.
+    fn trim(sb: &SuperBlock<Self>, range: &mut TrimRange) -> Result;
+}
+
+/// Copies a plain structure from user memory. EFAULT.
+///
+/// # Safety
+///
+/// Any bytes are a legal `V`.
+unsafe fn from_user<V: Default>(arg: c_ulong) -> Result<V> {
+    let mut value = V::default();
+    let to = core::ptr::from_mut(&mut value).cast::<c_void>();
+    // SAFETY: the destination is ours and has the size; any bytes are a legal value.
+    match unsafe { bindings::copy_from_user(to, arg as *const c_void, size_of::<V>()) } {
+        0 => Ok(value),
+        _ => Err(EFAULT),
+    }
+}
+
+/// Copies a plain structure to user memory. EFAULT.
+///
+/// # Safety
+///
+/// `V` has no padding.
+unsafe fn to_user<V>(arg: c_ulong, value: &V) -> Result {
+    let from = core::ptr::from_ref(value).cast::<c_void>();
+    // SAFETY: the source is initialised to its last byte.
+    match unsafe { bindings::copy_to_user(arg as *mut c_void, from, size_of::<V>()) } {
+        0 => Ok(()),
+        _ => Err(EFAULT),
+    }
+}
+
+fn admin() -> Result {
+    // SAFETY: looks at the current task.
+    if unsafe { bindings::capable(bindings::CAP_SYS_ADMIN as i32) } {
+        Ok(())
+    } else {
+        Err(EPERM)
+    }
+}
+
+fn goingdown<T: IoctlOps>(sb: &SuperBlock<T>, arg: c_ulong) -> Result {
+    admin()?;
+    // SAFETY: a number.
+    let how = match unsafe { from_user::<u32>(arg) }? {
+        bindings::FS_SHUTDOWN_FLAGS_DEFAULT => Shutdown::Default,
+        bindings::FS_SHUTDOWN_FLAGS_LOGFLUSH => Shutdown::LogFlush,
+        bindings::FS_SHUTDOWN_FLAGS_NOLOGFLUSH => Shutdown::NoLogFlush,
+        _ => return Err(EINVAL),
+    };
+    T::goingdown(sb, how)
+}
+
+fn trim<T: IoctlOps>(sb: &SuperBlock<T>, arg: c_ulong) -> Result {
+    admin()?;
+    let granularity = sb.discard_granularity().ok_or(EOPNOTSUPP)?;
+    // SAFETY: three numbers.
+    let mut user = unsafe { from_user::<bindings::fstrim_range>(arg) }?;
+    let mut range = TrimRange {
+        start: user.start,
+        len: user.len,
+        min: user.minlen.max(u64::from(granularity)),
+    };
+    T::trim(sb, &mut range)?;
+    user.len = range.len;
+    user.minlen = range.min;
+    // SAFETY: three numbers of 64 bits.
+    unsafe { to_user(arg, &user) }
+}
+
+pub(super) unsafe extern "C" fn ioctl<T: IoctlOps>(
+    file: *mut bindings::file,
+    cmd: c_uint,
+    arg: c_ulong,
+) -> c_long {
+    // SAFETY: VFS passes an open file of this file system.
+    let sb = unsafe { File::<T>::from_raw(file) }.inode().sb();
+    let result = match cmd {
+        bindings::FS_IOC_SHUTDOWN => goingdown(sb, arg),
+        bindings::FITRIM => trim(sb, arg),
+        _ => Err(ENOTTY),
+    };
+    match result {
+        Ok(()) => 0,
+        Err(e) => e.to_errno() as c_long,
+    }
+}
