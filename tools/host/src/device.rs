@@ -50,15 +50,13 @@ pub trait Backend: Send + Sync {
     fn flush(&self) -> SysResult<()>;
     /// Tells that the content of `len` blocks is no longer needed.
     fn discard(&self, start: u64, len: u64) -> SysResult<()>;
+    /// Where asynchronous requests go; without it they are carried out at once.
+    fn queue(&self) -> Option<&dyn Queue> {
+        None
+    }
     /// Writes blocks in a row as one request, see [`Device::write_log`]. A backend that can tell a
     /// flush before the write and one after it from two of its own has its own version.
-    fn write_log(
-        &self,
-        start: u64,
-        blocks: &[Block],
-        preflush: bool,
-        fua: bool,
-    ) -> SysResult<()> {
+    fn write_log(&self, start: u64, blocks: &[Block], preflush: bool, fua: bool) -> SysResult<()> {
         if preflush {
             self.flush()?;
         }
@@ -80,6 +78,18 @@ pub enum Report {
     Metadata(Errno),
     /// The file system was shut down.
     Shutdown,
+}
+
+/// How a request that was queued ended, told to whoever started it. In task context.
+pub type Done<R> = Box<dyn FnOnce(SysResult<R>) + Send>;
+
+/// A backend that takes its time: requests end later, in any order, and in another thread than the
+/// one that started them.
+pub trait Queue {
+    /// Starts reading a block.
+    fn start_read(&self, block: u64, done: Done<Box<[u8; BLOCK_BYTES]>>);
+    /// Starts writing a block, as its content is now.
+    fn start_write(&self, block: u64, buf: &[u8; BLOCK_BYTES], done: Done<()>);
 }
 
 /// An open block device. Cheap to clone.
@@ -163,6 +173,14 @@ impl Device {
     /// Starts reading `block` into the content of `io`. The token comes back in
     /// [`BlockIo::complete`], which may run before this returns.
     pub fn submit_read<B: BlockIo>(&self, block: u64, io: Arc<B>, mut token: ExclToken) {
+        let checked = self.check(block, false);
+        if let (Ok(()), Some(queue)) = (checked, self.backend.queue()) {
+            let done = move |r: SysResult<Box<[u8; BLOCK_BYTES]>>| {
+                let r = r.map(|data| io.content().access(&mut token).copy_from_slice(&data[..]));
+                B::complete(io, IoToken::Read(token), r);
+            };
+            return queue.start_read(block, Box::new(done));
+        }
         let r = self.check(block, false).and_then(|()| {
             self.backend
                 .read(block, &mut io.content().access(&mut token))
@@ -172,6 +190,12 @@ impl Device {
 
     /// Starts writing the content of `io` to `block`.
     pub fn submit_write<B: BlockIo>(&self, block: u64, io: Arc<B>, token: SharedToken) {
+        let checked = self.check(block, true);
+        if let (Ok(()), Some(queue)) = (checked, self.backend.queue()) {
+            let data: Box<[u8; BLOCK_BYTES]> = Box::new(**io.content().peek(&token));
+            let done = move |r| B::complete(io, IoToken::Write(token), r);
+            return queue.start_write(block, &data, Box::new(done));
+        }
         let r = self
             .check(block, true)
             .and_then(|()| self.backend.write(block, &io.content().peek(&token)));

@@ -24,6 +24,8 @@ mod prim;
 pub mod rank;
 #[macro_use]
 pub mod sync_point;
+#[cfg(feature = "sim")]
+pub mod sim;
 pub mod task;
 pub mod time;
 pub mod wait;
@@ -36,8 +38,8 @@ pub use device::{plugged, BlockIo, Device, Report};
 pub use errno::Errno;
 pub use lock::{Mutex, MutexGuard, RwSem, RwSemReadGuard, RwSemWriteGuard, Spin, SpinGuard};
 pub use rank::{might_sleep, LockClass};
-pub use task::{in_txn, relax, NofsScope, TxnSlot};
-pub use time::{now, random_u64, Time};
+pub use task::{in_txn, relax, NofsScope, ReclaimScope, TxnSlot};
+pub use time::{now, random_u64, uptime, Time};
 pub use wait::WaitQueue;
 pub use witness::{CleanRange, InvalidateExcl, IolockExcl, LockedFolio};
 pub use work::{Work, WorkItem};

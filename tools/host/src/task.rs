@@ -67,6 +67,23 @@ impl Drop for NofsScope {
     }
 }
 
+/// While it lives, this task is one that frees memory by what it does. Kernel:
+/// `memalloc_noreclaim_save` and `_restore`. Nests. Here only a marker.
+#[derive(Debug)]
+#[must_use]
+pub struct ReclaimScope {
+    _not_send: PhantomData<*const ()>,
+}
+
+impl ReclaimScope {
+    /// Opens the scope.
+    pub fn enter() -> ReclaimScope {
+        ReclaimScope {
+            _not_send: PhantomData,
+        }
+    }
+}
+
 /// Lets others run; called in every loop that retries a try-lock or a CAS.
 /// Kernel: `cpu_relax()`, and `cond_resched()` where that is allowed.
 pub fn relax() {

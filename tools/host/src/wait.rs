@@ -62,7 +62,7 @@ impl WaitQueue {
         }
         #[cfg(not(feature = "shuttle"))]
         {
-            let end = std::time::Instant::now() + std::time::Duration::from_millis(millis);
+            let end = prim::monotonic() + std::time::Duration::from_millis(millis);
             loop {
                 let seen = *prim::lock(&self.wakeups);
                 if cond() {
@@ -70,14 +70,11 @@ impl WaitQueue {
                 }
                 let mut w = prim::lock(&self.wakeups);
                 while *w == seen {
-                    let now = std::time::Instant::now();
+                    let now = prim::monotonic();
                     if now >= end {
                         return cond();
                     }
-                    (w, _) = self
-                        .changed
-                        .wait_timeout(w, end - now)
-                        .unwrap_or_else(|e| e.into_inner());
+                    w = prim::wait_timeout(&self.changed, w, end - now);
                 }
             }
         }
