@@ -21,6 +21,7 @@ pub mod locks;
 pub mod log;
 pub mod mount;
 pub mod namespace;
+pub mod recovery;
 pub mod sort;
 pub mod stats;
 #[cfg(test)]

@@ -34,6 +34,7 @@ use super::{
     geometry::Geometry,
     header::Context,
     limits::*,
+    log::record::{CORE_OFFSET, CORE_SIZE},
     units::{Block, Ino, Lsn, INODE_SIZE},
 };
 
@@ -234,6 +235,42 @@ impl InodeSlot {
     pub fn seal(&mut self, context: &Context, lsn: Lsn) {
         self.lsn = U64::new(lsn.0);
         self.crc = U32::new(slot_crc(context.seed, self.as_bytes()));
+    }
+
+    /// Bytes 32 to 191: all of the slot but its identity, its seal and its literal area. What the
+    /// log calls the core.
+    pub fn core(&self) -> &[u8; CORE_SIZE] {
+        let all: &[u8; INODE_SIZE] = zerocopy::transmute_ref!(self);
+        all.get(CORE_OFFSET..)
+            .and_then(|rest| rest.first_chunk())
+            .unwrap_or(&[0; CORE_SIZE])
+    }
+
+    /// The literal area without the zeroes at its end, in whole 8 bytes: as it is logged.
+    pub fn used_literal(&self) -> &[u8] {
+        let zeroes = self.literal.iter().rev().take_while(|byte| **byte == 0);
+        let used = LITERAL_SIZE.saturating_sub(zeroes.count());
+        let used = used.next_multiple_of(8).min(LITERAL_SIZE);
+        self.literal.get(..used).unwrap_or(&self.literal)
+    }
+
+    /// Puts a logged core and a logged literal area in; [`None`] if they are of a size that they
+    /// cannot have. The slot is to be sealed after it.
+    pub fn replay(&mut self, core: Option<&[u8]>, literal: Option<&[u8]>) -> Option<()> {
+        let all: &mut [u8; INODE_SIZE] = zerocopy::transmute_mut!(self);
+        if let Some(core) = core {
+            let to = all.get_mut(CORE_OFFSET..LITERAL_OFFSET)?;
+            if to.len() != core.len() {
+                return None;
+            }
+            to.copy_from_slice(core);
+        }
+        if let Some(literal) = literal {
+            let to = all.get_mut(LITERAL_OFFSET..)?;
+            to.fill(0);
+            to.get_mut(..literal.len())?.copy_from_slice(literal);
+        }
+        Some(())
     }
 
     /// Whether the slot is free.

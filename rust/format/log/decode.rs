@@ -7,16 +7,18 @@
 //! has room for one record. Whatever it is fed, it ends with a [`Defect`] or with a commit record
 //! that is the last thing in the payload.
 
-use super::record::{CommitBody, Record, RecordHead, RecordKind, MAX_RECORD, RECORD_HEAD};
+#[cfg(doc)]
+use super::record::MAX_RECORD;
+use super::record::{CommitBody, Record, RecordHead, RecordKind, RECORD_HEAD};
 use crate::format::{
     defect::{ensure, Defect, DefectKind},
     header::Context,
 };
 
-/// Takes payloads, gives records. 4 KiB: keep it on the heap.
-pub struct Decoder {
+/// Takes payloads, gives records.
+pub struct Decoder<'b> {
     /// The beginning of the record that is being collected.
-    bytes: [u8; MAX_RECORD],
+    bytes: &'b mut [u8],
     have: usize,
     /// The bytes are those of a record that was given out: the next call forgets them.
     given: bool,
@@ -25,17 +27,12 @@ pub struct Decoder {
     commit: Option<CommitBody>,
 }
 
-impl Default for Decoder {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Decoder {
-    /// A decoder at the beginning of a checkpoint.
-    pub const fn new() -> Self {
+impl<'b> Decoder<'b> {
+    /// A decoder at the beginning of a checkpoint. `bytes` is where it collects a record that is
+    /// split over blocks, [`MAX_RECORD`] bytes; with less, it fails over longer records.
+    pub fn new(bytes: &'b mut [u8]) -> Self {
         Self {
-            bytes: [0; MAX_RECORD],
+            bytes,
             have: 0,
             given: false,
             records: 0,

@@ -77,7 +77,8 @@ fn sample(context: &Context) -> std::vec::Vec<Block> {
 
 /// What the blocks say, a line for each record.
 fn decode(context: &Context, blocks: &[Block]) -> Result<std::vec::Vec<String>, Defect> {
-    let mut decoder = Decoder::new();
+    let mut bytes = [0; MAX_RECORD];
+    let mut decoder = Decoder::new(&mut bytes);
     let mut lines = std::vec::Vec::new();
     for block in blocks {
         let mut payload = LogBlock::of(block).bytes();
