@@ -30,6 +30,8 @@ pub mod ioctl;
 pub mod mount;
 pub mod namei;
 pub mod options;
+#[cfg(latchfs_races)]
+pub mod races;
 
 use crate::engine::file::WbCtx;
 use crate::engine::inode::InodeRef;

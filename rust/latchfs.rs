@@ -63,6 +63,8 @@ module! {
 
 /// The loaded module. The order of the fields is the order of their end.
 struct Latchfs {
+    #[cfg(latchfs_races)]
+    _races: fs::races::Control,
     _fs: fs::Registration,
     _io: sys::device::IoEngine,
 }
@@ -71,6 +73,11 @@ impl kernel::Module for Latchfs {
     fn init(module: &'static ThisModule) -> Result<Self> {
         let io = sys::device::IoEngine::start().map_err(|_| ENOMEM)?;
         let fs = fs::Registration::new(module)?;
-        Ok(Self { _fs: fs, _io: io })
+        Ok(Self {
+            #[cfg(latchfs_races)]
+            _races: fs::races::Control::new()?,
+            _fs: fs,
+            _io: io,
+        })
     }
 }

@@ -3,6 +3,7 @@
 #
 #   scripts/module.sh base|debug|debug-long [make arguments...]
 #   KDIR=DIR scripts/module.sh kdir [make arguments...]
+#   RACES=1				with sync points and mutants, in a directory of its own
 #
 # The products go to $CACHE/module/<kernel>, never into the source tree.
 set -euo pipefail
@@ -31,6 +32,10 @@ kdir)
 	;;
 esac
 
+if [ -n "${RACES:-}" ]; then
+	out+=-races
+	args+=(LATCHFS_RACES=y)
+fi
 out+=${MODULE_SUFFIX:-}
 # a clippy run compiles nothing when nothing changed: forget the last one
 [ -z "${MODULE_SUFFIX:-}" ] || rm -rf "$out"
