@@ -7,6 +7,8 @@
 //! down (a lost write), a buffer torn down twice or while somebody has a reference, two living
 //! buffers of one block, a freed block written, a state seen in which a changed buffer is neither
 //! dirty nor under writeback.
+//!
+//! With the feature `races`, each mutant of the word has to be caught by the model of its race.
 
 use crate::engine::buf::state::*;
 use shuttle::sync::{
@@ -178,10 +180,14 @@ impl World {
     }
 }
 
-/// Runs `model` under both schedulers.
+/// Runs `model` under both schedulers, as often as LATCHFS_SCHEDULES says or [`SCHEDULES`].
 fn explore(model: fn()) {
-    shuttle::check_random(model, SCHEDULES / 2);
-    shuttle::check_pct(model, SCHEDULES / 2, 3);
+    let schedules = std::env::var("LATCHFS_SCHEDULES")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(SCHEDULES);
+    shuttle::check_random(model, schedules / 2);
+    shuttle::check_pct(model, schedules / 2, 3);
 }
 
 fn run(world: &Arc<World>, tasks: Vec<fn(&World)>) {
@@ -197,30 +203,32 @@ fn run(world: &Arc<World>, tasks: Vec<fn(&World)>) {
     }
 }
 
+fn changes_writes_reclaim() {
+    let world = Arc::new(World::default());
+    run(
+        &world,
+        vec![
+            |w| {
+                w.change();
+                w.change();
+            },
+            |w| {
+                w.write(true);
+                w.change();
+                w.write(true);
+            },
+            |w| {
+                w.reclaim();
+                w.reclaim();
+            },
+        ],
+    );
+    assert_eq!(world.value(), 3);
+}
+
 #[test]
 fn no_write_is_lost() {
-    explore(|| {
-        let world = Arc::new(World::default());
-        run(
-            &world,
-            vec![
-                |w| {
-                    w.change();
-                    w.change();
-                },
-                |w| {
-                    w.write(true);
-                    w.change();
-                    w.write(true);
-                },
-                |w| {
-                    w.reclaim();
-                    w.reclaim();
-                },
-            ],
-        );
-        assert_eq!(world.value(), 3);
-    });
+    explore(changes_writes_reclaim);
 }
 
 #[test]
@@ -245,47 +253,51 @@ fn failed_writes_lose_nothing() {
     });
 }
 
+/// The seed: one task drops the last reference of a freed block's buffer while another finds
+/// it and makes it a new block.
+fn last_put_new_life() {
+    let world = Arc::new(World::default());
+    run(
+        &world,
+        vec![
+            |w| w.free(),
+            |w| {
+                w.change();
+                w.write(true);
+            },
+            |w| {
+                w.reclaim();
+                w.write(true);
+            },
+        ],
+    );
+}
+
 #[test]
 fn the_last_put_of_a_stale_buffer_against_a_new_life() {
-    // The seed: one task drops the last reference of a freed block's buffer while another finds
-    // it and makes it a new block.
-    explore(|| {
-        let world = Arc::new(World::default());
-        run(
-            &world,
-            vec![
-                |w| w.free(),
-                |w| {
-                    w.change();
-                    w.write(true);
-                },
-                |w| {
-                    w.reclaim();
-                    w.write(true);
-                },
-            ],
-        );
-    });
+    explore(last_put_new_life);
+}
+
+fn write_reclaim_look() {
+    let world = Arc::new(World::default());
+    world.change();
+    let buf = world.find();
+    run(
+        &world,
+        vec![|w| w.write(false), |w| w.reclaim(), |w| {
+            let buf = w.find();
+            let s = buf.state.load();
+            assert!(s.is_dirty() || s.is_writeback(), "seen clean: {s:?}");
+            w.put(&buf);
+        }],
+    );
+    world.put(&buf);
+    assert_eq!(world.value(), 1);
 }
 
 #[test]
 fn changed_is_dirty_or_under_writeback() {
-    explore(|| {
-        let world = Arc::new(World::default());
-        world.change();
-        let buf = world.find();
-        run(
-            &world,
-            vec![|w| w.write(false), |w| w.reclaim(), |w| {
-                let buf = w.find();
-                let s = buf.state.load();
-                assert!(s.is_dirty() || s.is_writeback(), "seen clean: {s:?}");
-                w.put(&buf);
-            }],
-        );
-        world.put(&buf);
-        assert_eq!(world.value(), 1);
-    });
+    explore(write_reclaim_look);
 }
 
 #[test]
@@ -311,4 +323,33 @@ fn one_living_buffer_of_a_block() {
         );
         assert_eq!(world.value(), 1);
     });
+}
+
+#[cfg(latchfs_races)]
+mod mutants {
+    use super::*;
+    use crate::sys::sync_point::{points::Mutant, table};
+
+    /// `model` must fail on the mutant.
+    fn caught(mutant: Mutant, model: fn()) {
+        table::select(Some(mutant));
+        let run = std::panic::catch_unwind(|| explore(model));
+        table::select(None);
+        assert!(run.is_err(), "{} was not caught", mutant.name());
+    }
+
+    #[test]
+    fn stale_decision_and_count_in_two_words() {
+        caught(Mutant::Seed002, last_put_new_life);
+    }
+
+    #[test]
+    fn reclaim_against_dirty() {
+        caught(Mutant::Seed002Reclaim, changes_writes_reclaim);
+    }
+
+    #[test]
+    fn writeback_with_a_gap() {
+        caught(Mutant::Seed002Gap, write_reclaim_look);
+    }
 }
