@@ -28,6 +28,7 @@ use crate::engine::{
     faults::{Faults, OnError},
     ialloc::InodeSpace,
     locks::{CheckpointLock, SuperLock, TxnGate},
+    recovery::Recovered,
     stats::Stats,
     Error,
     Result, //
@@ -72,6 +73,10 @@ pub struct Mount {
     /// Inodes in memory and where free numbers are.
     pub(crate) inodes: InodeSpace,
     stats: Stats,
+    /// What the mount found in the log.
+    recovered: Recovered,
+    /// The log was not replayed, or the superblock is a copy: cannot be made writable.
+    rescue: bool,
     /// Checkpoints on demand, in the background.
     background: Spin<Option<Arc<WorkItem>>, SuperLock>,
 }
@@ -143,6 +148,11 @@ impl Mount {
     /// Counts of inodes.
     pub fn counts(&self) -> &InodeCounts {
         &self.counts
+    }
+
+    /// What was replayed when it was mounted.
+    pub fn recovered(&self) -> &Recovered {
+        &self.recovered
     }
 
     /// Counters for tests and sysfs.

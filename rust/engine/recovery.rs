@@ -36,12 +36,13 @@ use crate::{
         header::Context,
         log::{
             next_block,
-            record::{CommitBody, Record}, //
+            record::{CommitBody, Record},
+            LogHeader, //
         },
         superblock::{Superblock, STATE_CLEAN},
         units::{Ino, Lsn, INODES_PER_BLOCK},
     },
-    sys::{self, Device, Errno},
+    sys::{self, Block, Device, Errno},
 };
 use cancel::Cancels;
 use scan::{Found, LogMap, Reader};
@@ -103,6 +104,7 @@ impl Live {
     ///
     /// Errors: EUCLEAN if the log has a hole, which it says in the kernel log; EIO; ENOMEM.
     pub fn find(dev: &Device, context: &Context, sb: &Superblock) -> Result<Self> {
+        check_log(dev, context)?;
         let lower = Lsn(sb.lsn.get());
         let map = LogMap::scan(dev, context, lower, Some(sb.mount_count.get()))?;
         Self::chain(dev, context, &map, lower)
@@ -111,6 +113,7 @@ impl Live {
     /// [`Self::find`] for a superblock that was lost: whatever is newest in the log, of any epoch.
     /// All of it was in force at some time, and what is in its place already is not written again.
     pub fn find_any(dev: &Device, context: &Context) -> Result<(Self, LogMap)> {
+        check_log(dev, context)?;
         let map = LogMap::scan(dev, context, Lsn(0), None)?;
         let live = Self::chain(dev, context, &map, Lsn(0))?;
         Ok((live, map))
@@ -187,6 +190,18 @@ impl Live {
         let first = self.checkpoints.first().map_or(self.head, |c| c.start);
         self.head.get().saturating_sub(first.get())
     }
+}
+
+/// Whether there is a log of a version that this code knows.
+#[inline(never)]
+fn check_log(dev: &Device, context: &Context) -> Result {
+    let at = context.geometry.log().start;
+    let mut block = Block::try_zeroed()?;
+    dev.read_block(at.get(), &mut block)?;
+    LogHeader::verify(&block, context, at).map_err(|defect| {
+        sys::pr_err!("log header in block {}: {}\n", at, defect);
+        Error::new(Errno::UCLEAN)
+    })
 }
 
 /// Brings what the log has to its place, durably. The superblock is left alone: what follows for

@@ -94,6 +94,7 @@ impl ContextOps for Latchfs {
             read_only: sb.rdonly(),
             errors: options.on_error.for_engine(),
             background: true,
+            norecovery: options.norecovery,
         };
         let mount = Mount::open(sb.device()?, opts).map_err(to_error)?;
         sb.set(&SuperParams {

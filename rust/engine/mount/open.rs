@@ -3,6 +3,7 @@
 //! Mounting: what must be true before anything else is believed.
 
 use super::*;
+use crate::engine::recovery;
 use crate::format::{
     defect::DefectKind,
     limits::{FORMAT_REV, VERSION},
@@ -21,6 +22,8 @@ pub struct MountOpts {
     pub errors: OnError,
     /// Write dirty metadata in the background when there is much of it.
     pub background: bool,
+    /// Do not replay the log: what is seen may be of different moments. For read-only mounts.
+    pub norecovery: bool,
 }
 
 /// The superblock that the block begins with.
@@ -103,14 +106,15 @@ fn find_copy(dev: &Device, damaged: &Superblock) -> Option<(Block, Context)> {
     None
 }
 
-/// Reads the superblock, or a copy of it if the mount is read-only.
+/// Reads the superblock, or a copy of it if the mount is read-only; the last says whether it is a
+/// copy.
 #[inline(never)]
-fn read_super(dev: &Device, read_only: bool) -> Result<(Block, Context)> {
+fn read_super(dev: &Device, read_only: bool) -> Result<(Block, Context, bool)> {
     let at = DiskBlock(0);
     let block = read_copy(dev, at)?;
     let sb = superblock(&block)?;
     let defect = match sb.verify(at) {
-        Ok(context) => return Ok((block, context)),
+        Ok(context) => return Ok((block, context, false)),
         Err(defect) => defect,
     };
     let error = refuse(sb, at, defect);
@@ -119,7 +123,7 @@ fn read_super(dev: &Device, read_only: bool) -> Result<(Block, Context)> {
     }
     // Counters and state of a copy are those of mkfs: good enough to read, not to write.
     match find_copy(dev, sb) {
-        Some(found) if read_only => Ok(found),
+        Some((block, context)) if read_only => Ok((block, context, true)),
         Some(_) => {
             sys::pr_err!("the superblock is damaged: run fsck, or mount read-only\n");
             Err(error)
@@ -150,28 +154,68 @@ fn admit(dev: &Device, sb: &Superblock, context: &Context, read_only: bool) -> R
         );
         return Err(Error::new(Errno::ROFS));
     }
-    if !sb.is_clean() {
-        sys::pr_warn!("was not unmounted cleanly, run fsck\n");
-    }
     if sb.state.get() & STATE_ERRORS != 0 {
         sys::pr_warn!("has {} recorded errors, run fsck\n", sb.error_count.get());
     }
     Ok(())
 }
 
+/// Brings what the log has to its place if the file system is not clean, and makes it clean: on
+/// the device, and in `block`, which holds the superblock. A read-only mount does the same (as
+/// ext4's and XFS's): only a device that cannot be written is left alone.
+#[inline(never)]
+fn recover(dev: &Device, block: &mut Block, context: &Context, skip: bool) -> Result<Recovered> {
+    let sb = superblock(block)?;
+    let nothing = Recovered {
+        head: crate::format::Lsn(sb.lsn.get()),
+        ..Recovered::default()
+    };
+    if sb.is_clean() {
+        return Ok(nothing);
+    }
+    if skip {
+        sys::pr_warn!("was not unmounted cleanly; the log is not replayed, as asked for\n");
+        return Ok(nothing);
+    }
+    if dev.read_only() || !sb.can_write() {
+        sys::pr_err!("the log has to be replayed, which needs a device that can be written\n");
+        sys::pr_err!("(norecovery mounts read-only without it)\n");
+        return Err(Error::new(Errno::ROFS));
+    }
+    let recovered = recovery::recover(dev, context, sb).inspect_err(|error| {
+        sys::pr_err!("the log cannot be replayed ({}): run fsck.latchfs\n", error);
+    })?;
+    let sb = Superblock::of_mut(block.as_mut_slice()).ok_or(Error::new(Errno::UCLEAN))?;
+    recovered.store(sb);
+    sb.written = I64::new(sys::now().secs);
+    sb.seal(DiskBlock(0));
+    dev.write_block(0, block)?;
+    dev.flush()?;
+    Ok(recovered)
+}
+
 impl Mount {
-    /// Mounts the file system on `dev`. Reads the superblock and the log's header; nothing is
-    /// scanned. May sleep.
+    /// Mounts the file system on `dev`. Reads the superblock and the log's header, and replays the
+    /// log if the file system was not unmounted cleanly; nothing else is scanned. May sleep.
     ///
     /// Errors: EINVAL if there is none, or one that this code is too old or too new for; EBADMSG
-    /// or EUCLEAN if the superblock is damaged; EROFS if only reading is possible; EIO; ENOMEM.
-    /// The log says which.
+    /// or EUCLEAN if superblock or log are damaged; EROFS if only reading is possible, or if the
+    /// log would have to be replayed on a device that cannot be written; EIO; ENOMEM. The kernel
+    /// log says which.
     pub fn open(dev: Device, opts: MountOpts) -> Result<Arc<Mount>> {
         let read_only = opts.read_only;
-        let (block, context) = read_super(&dev, read_only)?;
+        if opts.norecovery && !read_only {
+            sys::pr_err!("norecovery is for read-only mounts\n");
+            return Err(Error::new(Errno::INVAL));
+        }
+        let (mut block, context, copy) = read_super(&dev, read_only)?;
         admit(&dev, superblock(&block)?, &context, read_only)?;
+        let skip = opts.norecovery || copy;
+        let recovered = recover(&dev, &mut block, &context, skip)?;
 
-        let m = Mount::assemble(dev, opts.errors, block, context)?;
+        let rescue = copy || !superblock(&block)?.is_clean();
+
+        let m = Mount::assemble(dev, opts.errors, block, context, recovered, rescue)?;
         if !read_only {
             m.begin_writing()?;
         }
@@ -188,6 +232,8 @@ impl Mount {
         on_error: OnError,
         block: Block,
         context: Context,
+        recovered: Recovered,
+        rescue: bool,
     ) -> Result<Arc<Mount>> {
         let geometry = context.geometry;
         let faults = sys::try_arc(Faults::new())?;
@@ -220,12 +266,18 @@ impl Mount {
             sb: Spin::new(block),
             inodes,
             stats: Stats::default(),
+            recovered,
+            rescue,
             background: Spin::new(None),
         })?)
     }
 
     /// From here on the file system on the device is not clean.
     pub(super) fn begin_writing(&self) -> Result {
+        if self.rescue {
+            sys::pr_err!("cannot be made writable: unmount it first\n");
+            return Err(Error::new(Errno::ROFS));
+        }
         let now = sys::now().secs;
         self.flags.fetch_and(!flag::READ_ONLY, Ordering::AcqRel);
         self.write_super(|sb| {

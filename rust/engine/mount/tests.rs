@@ -101,11 +101,51 @@ fn a_read_only_mount_changes_nothing() {
     m.statfs();
     m.unmount().unwrap();
     assert!(disk.snapshot() == before);
-    // Not even if it was not clean.
+}
+
+#[test]
+fn what_is_not_clean_is_recovered() {
+    let disk = Fixture::disk(8192, None);
     edit_super(&disk, |sb| sb.state = U16::new(0));
     let before = disk.snapshot();
-    open(&disk, true).unwrap().unmount().unwrap();
+    // A device that cannot be written: refused, unless asked for.
+    let dev = || Device::new(disk.clone(), true);
+    let opts = MountOpts {
+        read_only: true,
+        ..MountOpts::default()
+    };
+    assert!(Mount::open(dev(), opts)
+        .map(drop)
+        .unwrap_err()
+        .is(Errno::ROFS));
+    let opts = MountOpts {
+        norecovery: true,
+        ..opts
+    };
+    let m = Mount::open(dev(), opts).unwrap();
+    assert!(m.set_read_only(false).unwrap_err().is(Errno::ROFS));
+    m.unmount().unwrap();
+    // The same on a device that can; and only so.
+    let dev = || Device::new(disk.clone(), false);
+    let m = Mount::open(dev(), opts).unwrap();
+    assert!(m.set_read_only(false).unwrap_err().is(Errno::ROFS));
+    m.unmount().unwrap();
+    let opts = MountOpts {
+        read_only: false,
+        ..opts
+    };
+    assert!(Mount::open(dev(), opts)
+        .map(drop)
+        .unwrap_err()
+        .is(Errno::INVAL));
     assert!(disk.snapshot() == before);
+    // A read-only mount recovers.
+    let m = open(&disk, true).unwrap();
+    assert!(read_super(&disk, 0).is_clean());
+    assert!(m.recovered().commit.is_none());
+    m.set_read_only(false).unwrap();
+    assert!(!read_super(&disk, 0).is_clean());
+    m.unmount().unwrap();
 }
 
 #[test]
