@@ -150,6 +150,10 @@ class Console:
         self.exit_code = None
         self.started = False
         self.guest_splats = []
+        # --kill-at: how many lines are still to come
+        self.kill_at, self.kill_left, self.killed = None, 0, False
+        if args.kill_at:
+            self.kill_at, self.kill_left = re.compile(args.kill_at[0]), int(args.kill_at[1])
         self.threads = [threading.Thread(target=self.copy_output, daemon=True),
                         threading.Thread(target=self.copy_log, daemon=True)]
         for t in self.threads:
@@ -175,6 +179,15 @@ class Console:
                 self.guest_splats.append(line[len(SEEN):].strip())
             else:
                 print(line, flush=True)
+                self.kill_if_asked(line)
+
+    def kill_if_asked(self, line):
+        """A power failure in the middle of whatever the guest does."""
+        if self.kill_left > 0 and self.kill_at.search(line):
+            self.kill_left -= 1
+            if self.kill_left == 0:
+                self.killed = True
+                os.killpg(self.proc.pid, signal.SIGKILL)
 
     def copy_log(self):
         with open(self.log, "wb") as f:
@@ -268,6 +281,9 @@ def run_once(args, scratch):
     if splats:
         show_around(log, splats[0])
         reasons.append("kernel log: " + splats[0])
+    if console.killed and not reasons:
+        print("vm: killed, as asked", flush=True)
+        return 0, True, []
     if console.exit_code is None and not reasons:
         tail = open(log, encoding="utf-8", errors="replace").read().splitlines()[-8:]
         print("\n".join(tail))
@@ -307,6 +323,8 @@ def main():
     p.add_argument("--qemu-opt", action="append", default=[])
     p.add_argument("--log", help="file for the kernel log")
     p.add_argument("--show-log", action="store_true")
+    p.add_argument("--kill-at", nargs=2, metavar=("REGEX", "N"),
+                   help="kill the VM without warning at the N-th such line of its output")
     p.add_argument("--quiet", action="store_true")
     p.add_argument("--splat", default=os.environ.get("LATCHFS_SPLAT", "BUG: |Oops"))
     p.add_argument("--splat-ok", default=os.environ.get("LATCHFS_SPLAT_OK", "^$"))

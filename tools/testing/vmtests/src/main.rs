@@ -4,9 +4,12 @@
 //! everything that must hold afterwards.  A failure is one line on stderr and
 //! exit status 1.
 
+mod bench;
+mod crash_verbs;
 mod fill;
-mod rng;
 mod storm;
+
+use latchfs_vmtests::rng;
 
 use std::{
     collections::HashMap,
@@ -22,6 +25,17 @@ const USAGE: &str = "usage:
       processes create, rename, link, unlink and list in the same directories
   vmtests fill DIR [--seed N] [--keep]
       fill the file system until ENOSPC, check the content, remove it again
+  vmtests crash-load DIR [--seed N] [--workers N] [--seconds N] [--ops N]
+          [--stop FILE] [--errors-expected]
+          [--ack-file FILE | --ack-disk DISK | --acker COMMAND]
+      operations that follow from the seed; acknowledges what is durable
+  vmtests crash-verify DIR --acks FILE [--acks-high FILE] [--seed N] [--workers N]
+      after a crash of that load: is everything there, and nothing else
+  vmtests log-points LOG [--count N]
+  vmtests log-replay LOG --to DEVICE [--from N] [--until N] [--acks FILE]
+      the log of dm-log-writes: moments to crash at, and the device at such a moment
+  vmtests bench DIR --what WORK [--files N] [--threads N]
+      create, rename, stat, unlink, mkdir, rmdir or append: microseconds it took
 ";
 
 /// Options of the form `--name value` (or `--name` alone for flags).
@@ -56,6 +70,11 @@ impl Options {
         }
     }
 
+    /// The value as it is.
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+        self.values.get(name).map(String::as_str)
+    }
+
     /// Whether the flag was given.
     pub(crate) fn flag(&self, name: &str) -> bool {
         self.values.contains_key(name)
@@ -74,6 +93,11 @@ fn main() -> ExitCode {
             "storm" => storm::run(&dir, &options),
             "storm-worker" => storm::worker(&dir, &options),
             "fill" => fill::run(&dir, &options),
+            "crash-load" => crash_verbs::load(&dir, &options),
+            "crash-verify" => crash_verbs::verify(&dir, &options),
+            "log-points" => crash_verbs::points(&dir, &options),
+            "log-replay" => crash_verbs::replay(&dir, &options),
+            "bench" => bench::run(&dir, &options),
             _ => Err(format!("no such verb: {verb}\n{USAGE}")),
         });
     match outcome {
