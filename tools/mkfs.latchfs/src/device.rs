@@ -5,6 +5,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::process::{Command, Stdio};
 
 use latchfs_tool::Target;
 use rustix::fs::{fallocate, major, minor, FallocateFlags};
@@ -36,17 +37,45 @@ fn zero(file: &File, start: u64, end: u64) -> io::Result<()> {
 }
 
 /// Tells the device, or the file system that holds the image, that nothing on it is needed. Says
-/// whether it worked; a device that cannot do it loses nothing.
+/// whether all of it reads as zeroes now. A device that cannot do it, or fails to, loses nothing.
 ///
-/// A hole punched in a block device is a discard that reads as zeroes. Disks without discard would
-/// write the zeroes one by one, for hours: they are left alone.
+/// BLKDISCARD is an ioctl, for which there is no safe function, and blkdiscard(8) is where mount(8)
+/// is. A hole punched in a block device would not do: that is a request for zeroes, which many
+/// disks that can discard only fulfil by writing them.
 pub fn discard(target: &Target) -> bool {
-    if target.is_device && !can_discard(&target.file) {
+    let size = target.size & !4095;
+    if size == 0 {
         return false;
     }
-    let size = target.size & !4095;
+    if target.is_device {
+        // What a discarded block reads as is up to the device.
+        let _ = can_discard(&target.file) && blkdiscard(&target.file, size).unwrap_or(false);
+        return false;
+    }
     let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-    size > 0 && fallocate(&target.file, flags, 0, size).is_ok()
+    fallocate(&target.file, flags, 0, size).is_ok()
+}
+
+/// Runs blkdiscard(8) on the first `size` bytes of a block device. Says whether it worked.
+///
+/// The device is passed on as standard input, so that it is this one whatever became of its name.
+/// We hold it exclusively, which blkdiscard would like to do, too, without `--force`.
+fn blkdiscard(device: &File, size: u64) -> io::Result<bool> {
+    let size = size.to_string();
+    let mut result = Ok(false);
+    for program in ["blkdiscard", "/usr/sbin/blkdiscard", "/sbin/blkdiscard"] {
+        result = Command::new(program)
+            .args(["--force", "--length", &size, "/dev/stdin"])
+            .stdin(device.try_clone()?)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .map(|status| status.success());
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
 }
 
 /// Whether the queue of a block device says that it can discard.

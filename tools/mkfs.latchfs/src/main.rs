@@ -153,7 +153,7 @@ fn make_on(args: &Args, mut target: Target) -> Result<(), Failure> {
         target.file.set_len(bytes).map_err(fail_at(&target))?;
         target.size = bytes;
     }
-    // What was discarded reads as zeroes; there is nothing left to erase.
+    // Where all reads as zeroes there is nothing left to erase.
     if args.nodiscard || !discard(&target) {
         wipe(&target).map_err(fail_at(&target))?;
     }

@@ -1,8 +1,6 @@
 #!/usr/bin/python3
 """What POSIX and Linux promise of names, attributes and file data, checked on
 the file system mounted at DIR.  Usage: posix.py DIR [NAME...]
-
-Each check prints `ok posix:NAME` or `not ok posix:NAME: reason`.
 """
 
 import errno
@@ -12,51 +10,9 @@ import os
 import stat
 import struct
 import sys
-import traceback
 
 import sysc
-
-CHECKS = []
-
-
-def check(f):
-    CHECKS.append(f)
-    return f
-
-
-def same(got, wanted, what="value"):
-    if got != wanted:
-        raise AssertionError(f"{what}: got {got!r}, wanted {wanted!r}")
-
-
-def fails(code, f, *args, **kwargs):
-    """f must fail with that errno."""
-    try:
-        f(*args, **kwargs)
-    except OSError as e:
-        if e.errno != code:
-            raise AssertionError(f"got {errno.errorcode.get(e.errno)}, wanted "
-                                 f"{errno.errorcode[code]}: {f.__name__}{args}") from e
-        return
-    raise AssertionError(f"succeeded, wanted {errno.errorcode[code]}: {f.__name__}{args}")
-
-
-def write(path, data=b""):
-    with open(path, "wb") as f:
-        f.write(data)
-
-
-def read(path):
-    with open(path, "rb") as f:
-        return f.read()
-
-
-def remount():
-    """Forget everything in memory that can be forgotten."""
-    os.sync()
-    with open("/proc/sys/vm/drop_caches", "w", encoding="ascii") as f:
-        f.write("3\n")
-
+from checks import check, fails, main, read, remount, same, write
 
 # ---- names
 
@@ -537,31 +493,5 @@ def idmapped():
         ns.close()
 
 
-def run(base, f):
-    home = os.path.join(base, "posix-" + f.__name__)
-    os.mkdir(home)
-    os.chmod(home, 0o777)
-    os.chdir(home)
-    try:
-        f()
-    except (OSError, AssertionError) as e:
-        where = traceback.extract_tb(e.__traceback__)[1]
-        print(f"not ok posix:{f.__name__}: {str(e)[:200]} (line {where.lineno})", flush=True)
-        return False
-    finally:
-        os.chdir(base)
-    print(f"ok posix:{f.__name__}", flush=True)
-    return True
-
-
-def main():
-    base = os.path.abspath(sys.argv[1])
-    wanted = sys.argv[2:]
-    os.umask(0o022)
-    results = [run(base, f) for f in CHECKS if not wanted or f.__name__ in wanted]
-    print(f"{sum(results)} passed, {len(results) - sum(results)} failed")
-    return 0 if all(results) else 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main("posix"))

@@ -53,6 +53,17 @@ def check(result, what):
     return result
 
 
+def on_latchfs(path):
+    """Whether that is on our file system (the tests also run on others)."""
+    return fs_magic(path) == 0x4C544348
+
+
+def fs_magic(path):
+    buf = ctypes.create_string_buffer(256)
+    check(libc.statfs(os.fsencode(path), buf), f"statfs {path}")
+    return struct.unpack_from("<l", buf.raw)[0]
+
+
 def renameat2(old, new, flags):
     check(libc.syscall(NR_RENAMEAT2, AT_FDCWD, os.fsencode(old), AT_FDCWD, os.fsencode(new),
                        flags), f"renameat2 {old} {new}")

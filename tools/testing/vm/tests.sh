@@ -163,35 +163,39 @@ test_fill() {
 	done_with /dev/vdc
 }
 
-# each check of posix.py counts for itself
-run_posix() {
-	local out=$RUNDIR/posix.out
+# run_checks NAME: each check of NAME.py counts for itself
+run_checks() {
+	local name=$1 out=$RUNDIR/$1.out
 	if ! { fs_mkfs /dev/vdd && fs_mount /dev/vdd; } >"$out" 2>&1; then
 		failed=$((failed + 1))
-		echo "not ok posix: $(tail -n 1 "$out")"
+		echo "not ok $name: $(tail -n 1 "$out")"
 		return
 	fi
-	python3 "$HERE/posix.py" "$MNT" 2>&1 | tee "$out" | grep -v ' passed, '
+	python3 "$HERE/$name.py" "$MNT" 2>&1 | tee "$out" | grep -v ' passed, '
 	passed=$((passed + $(grep -c '^ok ' "$out")))
 	failed=$((failed + $(grep -c '^not ok ' "$out")))
 	if ! grep -q ' passed, ' "$out"; then
 		failed=$((failed + 1))
-		echo "not ok posix: ended early: $(tail -n 1 "$out")"
+		echo "not ok $name: ended early: $(tail -n 1 "$out")"
 	fi
 	new_splats
 	if [ -n "$SPLAT" ]; then
 		failed=$((failed + 1))
-		echo "not ok posix: kernel log: $SPLAT"
+		echo "not ok $name: kernel log: $SPLAT"
 	fi
 	cleanup_mounts
 }
 
-test_posix_fsck() {
+# what run_checks left is sound, and goes
+checks_fsck() {
 	fs_check /dev/vdd
 	fs_mount /dev/vdd
-	rm -rf "$MNT"/posix-*
+	rm -rf "$MNT/$1"-*
 	done_with /dev/vdd
 }
+
+test_linux_fsck() { checks_fsck linux; }
+test_posix_fsck() { checks_fsck posix; }
 
 test_hostile() {
 	local image=$RUNDIR/hostile.img size
@@ -227,7 +231,7 @@ test_unload() {
 }
 
 ALL="load_unload kunit busy mount_options mount_garbage storm fsx_buffered fsx_mmap
-	fill posix posix_fsck hostile leaks unload"
+	fill linux linux_fsck posix posix_fsck hostile leaks unload"
 
 # in braces, so that the whole script is read before it runs: the host may edit it
 # meanwhile
@@ -238,8 +242,8 @@ ALL="load_unload kunit busy mount_options mount_garbage storm fsx_buffered fsx_m
 	[ $# -gt 0 ] || set -- $ALL
 	for name; do
 		case $name in
-		posix)
-			run_posix ;;
+		linux | posix)
+			run_checks "$name" ;;
 		hostile)
 			if [ -n "${HOSTILE:-}" ]; then
 				run_test hostile
