@@ -10,7 +10,8 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help doctor run test test-host test-vm test-long module tools kernel-base \
-	kernel-debug shell gdb lint fmt rust-analyzer bench bench-host clean distclean
+	kernel-debug shell gdb lint fmt rust-analyzer crash bench bench-host clean \
+	distclean
 
 export KDIR KSRC FS
 # What make was called with (-C, -j) is not for the makes inside of the scripts.
@@ -61,8 +62,11 @@ fmt: ## format the Rust code
 rust-analyzer: ## write rust-project.json for an editor
 	@scripts/rust-analyzer.sh
 
-bench: ## mount times beside ext4, XFS and btrfs in one VM
-	@scripts/bench.sh
+crash: ## power failures in the VM: recorded, simulated and real ones (SHORT=1: a few minutes)
+	@scripts/crash.sh $(if $(SHORT),short,full)
+
+bench: ## beside ext4, XFS and btrfs in one VM, at most 20 minutes (FULL=1: all of it)
+	@scripts/bench.sh $(if $(FULL),--full)
 
 bench-host: ## benchmarks of the engine in userspace
 	@scripts/bench-host.sh

@@ -1,17 +1,56 @@
 #!/bin/bash
-# `make bench`: mount times beside ext4, XFS and btrfs, in one VM.
+# `make bench`: the same work on latchfs, ext4, XFS and btrfs, in one VM and on one
+# device, as ratios to the best of the three.
+#
+#   scripts/bench.sh		the short form, at most 20 minutes
+#   scripts/bench.sh --full	more files and rounds, and mount times of 1 TiB
+#   PROFILE=ROW			where the time of one row goes, by perf, on latchfs
+#   ROUNDS, FILES, SYNCS, FLUSH_MS, FILESYSTEMS, ROWS (see tools/testing/vm/bench.sh)
+#   RST=1			the table as it is in Documentation/performance.rst
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
+full=
+[ "${1:-}" != --full ] || full=1
+t0=$SECONDS
+if [ -n "$full" ]; then
+	export ROUNDS=${ROUNDS:-9} FILES=${FILES:-10000} SYNCS=${SYNCS:-1000}
+	timeout=${TIMEOUT:-14400}
+else
+	export ROUNDS=${ROUNDS:-5} FILES=${FILES:-1500} SYNCS=${SYNCS:-300}
+	timeout=${TIMEOUT:-1800}
+fi
+
 "$LATCHFS_TOP/scripts/doctor.sh" --install
 "$LATCHFS_TOP/qemu/build-kernel.sh" base >/dev/null
-ko=$("$LATCHFS_TOP/scripts/module.sh" base)
-"$LATCHFS_TOP/scripts/tools.sh" >/dev/null
-image=$(mktemp "$LATCHFS_CACHE/vm/bench.XXXXXX")
-trap 'rm -f "$image"' EXIT
-say "a file system with a million files"
-env CARGO_TARGET_DIR="$LATCHFS_TARGET" cargo run --quiet --locked --release \
-	--manifest-path "$LATCHFS_TOP/tools/Cargo.toml" -p latchfs-bench -- --image "$image"
-"$LATCHFS_TOP/qemu/vm.sh" run --kernel base --timeout "${TIMEOUT:-900}" --mem 4G --disk "$image" \
-	--env "LATCHFS_KO=$ko" --env ROUNDS \
-	-- "$LATCHFS_TOP/tools/testing/vm/mount-bench.sh" /dev/vda
+cargo_build() {
+	env CARGO_TARGET_DIR="$LATCHFS_TARGET" cargo build --locked --release \
+		--manifest-path "$LATCHFS_TOP/tools/testing/vmtests/Cargo.toml"
+}
+quietly "$LATCHFS_CACHE/vmtests.log" cargo_build
+ko=
+case " ${FILESYSTEMS:-latchfs} " in
+*" latchfs "*)
+	ko=$("$LATCHFS_TOP/scripts/module.sh" base)
+	"$LATCHFS_TOP/scripts/tools.sh" >/dev/null
+	;;
+esac
+tree=$("$LATCHFS_TOP/scripts/make-tree.sh")
+
+mkdir -p "$LATCHFS_CACHE/vm"
+out=$LATCHFS_CACHE/vm/bench.out
+rc=0
+"$LATCHFS_TOP/qemu/vm.sh" run --kernel base --timeout "$timeout" --mem 3G \
+	--disk "${SIZE:-8G}" --rodisk "$tree/tree.tar" \
+	--env "LATCHFS_KO=$ko" --env ROUNDS --env FILES --env SYNCS --env FLUSH_MS \
+	--env FILESYSTEMS --env ROWS --env PROFILE \
+	-- "$LATCHFS_TOP/tools/testing/vm/bench.sh" /dev/vda /dev/vdb >"$out" 2>&1 || rc=$?
+if [ $rc -ne 0 ] || [ -n "${PROFILE:-}" ]; then
+	grep -v '^raw ' "$out" || true
+	[ $rc -eq 0 ] || die "the benchmark failed, results so far: $out"
+	exit 0
+fi
+echo "$FILES small files, $SYNCS fsyncs by 1 thread and $((SYNCS * 9 / 2)) by 8; flushes of the device take ${FLUSH_MS:-0} ms"
+"$LATCHFS_TOP/scripts/bench-table.py" ${RST:+--rst} <"$out"
+[ -z "$full" ] || "$LATCHFS_TOP/scripts/bench-mount.sh"
+echo "bench: $((SECONDS - t0)) s, every single result in $out"
