@@ -9,7 +9,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help doctor run test test-host test-vm test-long module tools kernel-base \
+.PHONY: help doctor run test test-host test-vm test-long sim module tools kernel-base \
 	kernel-debug shell gdb lint fmt rust-analyzer crash bench bench-host clean \
 	distclean
 
@@ -64,6 +64,9 @@ rust-analyzer: ## write rust-project.json for an editor
 
 crash: ## power failures in the VM: recorded, simulated and real ones (SHORT=1: a few minutes)
 	@scripts/crash.sh $(if $(SHORT),short,full)
+
+sim: ## the crash simulator (SEEDS=n, FIRST_SEED=k, ACE=full, TELL=1)
+	@scripts/sim.sh
 
 bench: ## beside ext4, XFS and btrfs in one VM, at most 20 minutes (FULL=1: all of it)
 	@scripts/bench.sh $(if $(FULL),--full)

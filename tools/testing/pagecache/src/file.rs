@@ -163,7 +163,8 @@ pub struct File {
 }
 
 impl File {
-    pub(crate) fn over(m: Arc<Mount>, inode: InodeRef) -> Self {
+    /// Opens an inode of a mount.
+    pub fn over(m: Arc<Mount>, inode: InodeRef) -> Self {
         let size = inode.attrs().size;
         Self {
             m,

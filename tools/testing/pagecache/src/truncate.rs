@@ -9,6 +9,11 @@ use latchfs_host::{InvalidateExcl, IolockExcl, Time};
 impl File {
     /// truncate(2).
     pub fn truncate(&self, size: u64) -> Result {
+        self.truncate_at(size, Time::default())
+    }
+
+    /// truncate(2), with what is to become mtime and ctime.
+    pub fn truncate_at(&self, size: u64, now: Time) -> Result {
         let _iolock = self.iolock.write();
         let _invalidate = self.invalidate.write();
         let plan = file::truncate_plan(&self.m, &self.inode, size).map_err(errno)?;
@@ -23,7 +28,6 @@ impl File {
         self.truncate_pagecache(size, false);
         let iolock = IolockExcl::assume(self.ino());
         let invalidate = InvalidateExcl::assume(self.ino());
-        let now = Time::default();
         file::truncate(&self.m, &self.inode, &iolock, &invalidate, size, now).map_err(errno)
     }
 

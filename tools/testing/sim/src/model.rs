@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What was done, and what was promised: the oracle's memory.
+//!
+//! Each operation has a number, which is also the time it gives to everything it changes: the ctime
+//! of an inode tells which operation was the last that changed it. So after a recovery each inode
+//! says itself up to where its history got to the disk, and the whole can be compared exactly.
+//!
+//! Per object there is the list of its states, one per operation that changed it, in the order in
+//! which that happened (the object was locked as the VFS locks it), and for files the history of each
+//! sector ([`Data`]).
+
+mod data;
+
+pub use data::{Data, Window};
+
+use latchfs_engine::engine::inode::Attrs;
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+/// Number of an operation; from 1.
+pub type OpId = u64;
+
+/// Index of an object.
+pub type ObjId = usize;
+
+/// The root directory.
+pub const ROOT: ObjId = 0;
+
+/// Tick of something that has not happened.
+pub const NEVER: u64 = u64::MAX;
+
+/// An operation.
+#[derive(Clone, Debug)]
+pub struct Op {
+    /// For people.
+    pub what: String,
+    /// When it began.
+    pub invoked: u64,
+    /// When it had succeeded, or [`NEVER`].
+    pub returned: u64,
+}
+
+/// A kind of object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A directory.
+    Dir,
+    /// A regular file.
+    File,
+    /// A symlink, and where to.
+    Symlink(Vec<u8>),
+}
+
+/// Entries of a directory.
+pub type Entries = BTreeMap<Vec<u8>, ObjId>;
+
+/// An object after an operation.
+#[derive(Clone, Debug)]
+pub struct Meta {
+    /// The operation: the ctime.
+    pub op: OpId,
+    /// Links.
+    pub nlink: u32,
+    /// Permissions.
+    pub mode: u16,
+    /// Of a directory; empty otherwise.
+    pub entries: Arc<Entries>,
+}
+
+/// Something with an inode.
+#[derive(Clone)]
+pub struct Object {
+    /// Number and generation.
+    pub key: (u64, u32),
+    /// What it is.
+    pub kind: Kind,
+    /// Its states, oldest first; never empty.
+    pub states: Vec<Meta>,
+    /// Begin and end of each fsync of it that succeeded.
+    pub syncs: Vec<(u64, u64)>,
+    /// Content, of files.
+    pub data: Data,
+    /// From this tick on it is not known what it is: an operation on it failed half way.
+    pub unknown: u64,
+    /// Writeback lost some of its data, and said so.
+    pub lossy: bool,
+    /// It was there before, and nothing is known about its content.
+    pub foreign: bool,
+}
+
+impl Object {
+    /// The newest state.
+    pub fn now(&self) -> &Meta {
+        &self.states[self.states.len() - 1]
+    }
+
+    /// Whether it has a name.
+    pub fn is_linked(&self) -> bool {
+        self.now().nlink > 0
+    }
+}
+
+/// Everything.
+#[derive(Clone, Default)]
+pub struct Model {
+    /// Operation `n` is at `n`; the first entry is mkfs.
+    pub ops: Vec<Op>,
+    /// Objects, unlinked ones too.
+    pub objects: Vec<Object>,
+    /// Begin and end of each sync that succeeded.
+    pub syncs: Vec<(u64, u64)>,
+    by_key: HashMap<(u64, u32), ObjId>,
+    /// From this tick on an operation may have been done that is not in the histories.
+    pub failed: u64,
+    /// Whether data writes may fail.
+    pub data_errors: bool,
+}
+
+impl Model {
+    /// A new file system, whose root directory is `key`.
+    pub fn new(key: (u64, u32)) -> Self {
+        let mut model = Self {
+            failed: NEVER,
+            ..Self::default()
+        };
+        model.ops.push(Op {
+            what: "mkfs".to_string(),
+            invoked: 0,
+            returned: 0,
+        });
+        model.syncs.push((0, 0));
+        let state = Meta {
+            op: 0,
+            nlink: 2,
+            mode: 0o755,
+            entries: Arc::default(),
+        };
+        model.add(key, Kind::Dir, state);
+        model
+    }
+
+    /// An operation begins.
+    pub fn begin(&mut self, what: String, tick: u64) -> OpId {
+        self.ops.push(Op {
+            what,
+            invoked: tick,
+            returned: NEVER,
+        });
+        self.ops.len() as OpId - 1
+    }
+
+    /// A new object.
+    pub fn add(&mut self, key: (u64, u32), kind: Kind, state: Meta) -> ObjId {
+        let op = state.op;
+        self.objects.push(Object {
+            key,
+            kind,
+            states: vec![state],
+            syncs: Vec::new(),
+            data: Data::new(op),
+            unknown: NEVER,
+            lossy: false,
+            foreign: false,
+        });
+        let id = self.objects.len() - 1;
+        self.by_key.insert(key, id);
+        id
+    }
+
+    /// Something the file system began with, in the root directory.
+    pub fn add_foreign(&mut self, name: Vec<u8>, key: (u64, u32), attrs: Attrs) {
+        let op = attrs.ctime.secs as OpId;
+        let state = Meta {
+            op,
+            nlink: attrs.nlink,
+            mode: attrs.mode & 0o7777,
+            entries: Arc::default(),
+        };
+        let id = self.add(key, Kind::File, state);
+        self.objects[id].foreign = true;
+        let root = &mut self.objects[ROOT].states[0];
+        let mut entries = (*root.entries).clone();
+        entries.insert(name, id);
+        root.entries = Arc::new(entries);
+    }
+
+    /// The object of an inode.
+    pub fn find(&self, key: (u64, u32)) -> Option<ObjId> {
+        self.by_key.get(&key).copied()
+    }
+
+    /// Adds a state to an object: the newest one, changed.
+    pub fn push(&mut self, id: ObjId, op: OpId, change: impl FnOnce(&mut Meta)) {
+        let object = &mut self.objects[id];
+        let mut state = object.now().clone();
+        state.op = op;
+        change(&mut state);
+        object.states.push(state);
+    }
+
+    /// Changes entries of a directory.
+    pub fn push_entries(&mut self, id: ObjId, op: OpId, change: impl FnOnce(&mut Entries)) {
+        self.push(id, op, |state| {
+            let mut entries = (*state.entries).clone();
+            change(&mut entries);
+            state.entries = Arc::new(entries);
+        });
+    }
+
+    /// What `name` is in a directory.
+    pub fn lookup(&self, dir: ObjId, name: &[u8]) -> Option<ObjId> {
+        self.objects[dir].now().entries.get(name).copied()
+    }
+
+    /// Whether a directory is `above` or is in it.
+    pub fn is_below(&self, id: ObjId, above: ObjId) -> bool {
+        id == above
+            || self.objects[above]
+                .now()
+                .entries
+                .values()
+                .any(|child| self.objects[*child].kind == Kind::Dir && self.is_below(id, *child))
+    }
+
+    /// Until when what was done to an object has been promised to survive a crash at `tick`.
+    pub fn promised(&self, id: ObjId, tick: u64) -> u64 {
+        let all = self.objects[id].syncs.iter().chain(&self.syncs);
+        let ended = all.filter(|(_, end)| *end < tick);
+        ended.map(|(begin, _)| *begin).max().unwrap_or(0)
+    }
+
+    /// How many promises there are at `tick`.
+    pub fn promises(&self, tick: u64) -> usize {
+        let of = |syncs: &[(u64, u64)]| syncs.iter().filter(|(_, end)| *end < tick).count();
+        let objects = self.objects.iter().map(|o| of(&o.syncs));
+        of(&self.syncs) + objects.sum::<usize>()
+    }
+
+    /// Nobody knows what became of these objects.
+    pub fn lose(&mut self, ids: &[ObjId], tick: u64) {
+        for id in ids {
+            let object = &mut self.objects[*id];
+            object.unknown = object.unknown.min(tick);
+        }
+        self.failed = self.failed.min(tick);
+    }
+}
