@@ -92,8 +92,19 @@ has_all() { local c; for c; do command -v "$c" || return 1; done; }
 # sbin need not be in the PATH of an ordinary user
 has_fs_tools() { PATH=$PATH:/usr/sbin:/sbin has_all mkfs.ext4 mkfs.xfs mkfs.btrfs losetup dmsetup; }
 
+has_root() { [ "$(id -u)" = 0 ] || command -v sudo; }
+
+# the nearest directory above the cache that exists
+cache_disk() {
+	local dir=$LATCHFS_CACHE
+	until [ -d "$dir" ]; do
+		dir=$(dirname "$dir")
+	done
+	echo "$dir"
+}
+
 report() {
-	local kvm kernel free
+	local kvm kernel free packages
 	echo "latchfs needs:"
 	need "rustc with library sources" "rustc + rust-src (1.85 or newer)" has_lib_src
 	need "cargo, clippy, rustfmt" "cargo, clippy, rustfmt" has_all cargo cargo-clippy cargo-fmt
@@ -108,7 +119,7 @@ report() {
 		test -x /lib/systemd/systemd-udevd -o -x /usr/lib/systemd/systemd-udevd -o -x /sbin/udevd
 	need "virtme-ng" "make doctor FIX=1 installs it with pip" have_vng
 	need "file-system tools" "e2fsprogs xfsprogs btrfs-progs dmsetup" has_fs_tools
-	need "root or sudo" "sudo" test "$(id -u)" = 0 -o -x /usr/bin/sudo
+	need "root or sudo" "sudo" has_root
 	if kernel=$(ls "$LATCHFS_CACHE/src/current/Makefile" 2>/dev/null); then
 		row ok "kernel source" "$(readlink -f "$(dirname "$kernel")")"
 	else
@@ -116,15 +127,16 @@ report() {
 	fi
 	kvm="no: emulation (TCG), ten times slower, works"
 	grep -qwE 'vmx|svm' /proc/cpuinfo && [ -w /dev/kvm ] && kvm=yes
-	free=$(df -P -BG "$(dirname "$LATCHFS_CACHE")" 2>/dev/null | awk 'END { print $4 }') || free='?'
+	free=$(df -P -BG "$(cache_disk)" 2>/dev/null | awk 'END { print $4 }') || free='?'
 	row info "KVM" "$kvm"
 	row info "cores, memory, free disk" "$(nproc), $(free -g | awk '/^Mem/ { print $2 " GB" }'), ${free}B (12 GB needed)"
 	row info "cache" "$LATCHFS_CACHE"
 	if [ "$missing" -gt 0 ]; then
 		case $distro in
 		debian)
-			echo "To get it: make doctor FIX=1, which is"
-			echo "  apt-get install $(missing_packages | tr '\n' ' ')" | fold -s -w 90 ;;
+			packages=$(missing_packages | tr '\n' ' ')
+			echo "To get it: make doctor FIX=1${packages:+, which begins with}"
+			[ -z "$packages" ] || echo "  apt-get install $packages" | fold -s -w 90 ;;
 		*)
 			echo "This is not Debian: install the above with your package manager, then"
 			echo "make doctor FIX=1 for bindgen and virtme-ng, and give the kernel source with"
