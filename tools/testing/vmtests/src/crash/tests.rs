@@ -8,10 +8,12 @@ use std::{
         HashMap, //
     },
     fs,
+    os::unix::fs::FileExt,
     path::PathBuf,
 };
 
 use super::{
+    dmlog::Log,
     history::History,
     load::{
         self,
@@ -260,6 +262,63 @@ fn the_end_of_a_file_is_exact_after_fsync() {
         assert!(result.is_err(), "operation {n}");
     }
     assert!(tried > 30, "{tried}");
+}
+
+/// One entry of a log of dm-log-writes with sectors of 512 bytes.
+fn log_entry(sector: u64, data: &[u8], flags: u64, mark: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    for word in [sector, data.len() as u64 / 512, flags, mark.len() as u64] {
+        out.extend_from_slice(&word.to_le_bytes());
+    }
+    out.extend_from_slice(mark.as_bytes());
+    out.resize(512, 0);
+    out.extend_from_slice(data);
+    out
+}
+
+#[test]
+fn a_log_is_read_and_replayed() {
+    let mut bytes = Vec::new();
+    for word in [0x006a_7366_7773_6872_u64, 1, 5, 512] {
+        bytes.extend_from_slice(&word.to_le_bytes());
+    }
+    bytes.resize(512, 0);
+    bytes.extend(log_entry(2, &[1; 1024], 0, ""));
+    bytes.extend(log_entry(0, &[], 1, ""));
+    bytes.extend(log_entry(0, &[], 8, "ack 1 20"));
+    bytes.extend(log_entry(3, &[2; 512], 2, ""));
+    // a discard of one sector, which has no data in the log
+    let mut discard = log_entry(2, &[0; 512], 4, "");
+    discard.truncate(512);
+    bytes.extend(discard);
+    let dir = std::env::temp_dir().join(format!("latchfs-dmlog-{}", std::process::id()));
+    fs::write(&dir, &bytes).expect("write");
+    let log = Log::open(fs::File::open(&dir).expect("open")).expect("log");
+    assert_eq!(log.entries.len(), 5);
+    assert_eq!(log.next_point(0), Some(1));
+    assert_eq!(log.next_point(2), Some(3));
+    assert_eq!(log.next_point(4), None);
+    assert_eq!(log.acks(2).done.len(), 0);
+    assert_eq!(log.acks(3).of_worker(1), 20);
+
+    let disk = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(dir.with_extension("disk"))
+        .expect("disk");
+    log.replay(&disk, 0..4).expect("replay");
+    let mut sectors = [9; 2048];
+    disk.read_exact_at(&mut sectors, 0).expect("read");
+    assert!(sectors[..1024].iter().all(|b| *b == 0));
+    assert!(sectors[1024..1536].iter().all(|b| *b == 1));
+    assert!(sectors[1536..].iter().all(|b| *b == 2));
+    log.replay(&disk, 4..5).expect("replay");
+    disk.read_exact_at(&mut sectors, 0).expect("read");
+    assert!(sectors[1024..1536].iter().all(|b| *b == 0));
+    let _ = fs::remove_file(dir.with_extension("disk"));
+    let _ = fs::remove_file(&dir);
 }
 
 #[test]
