@@ -18,7 +18,7 @@ case $form in
 short)
 	kernel=${KERNEL:-debug}
 	rounds=${ROUNDS:-1}
-	export LOAD_SECONDS=${LOAD_SECONDS:-20} LOOPS=${LOOPS:-2} SAMPLES=${SAMPLES:-2}
+	export LOAD_SECONDS=${LOAD_SECONDS:-15} LOOPS=${LOOPS:-1} SAMPLES=${SAMPLES:-1}
 	states=${STATES:-60}
 	tests="record samples shutdown drop error"
 	timeout=${TIMEOUT:-600}
@@ -34,6 +34,7 @@ full)
 *)	die "short or full" ;;
 esac
 export WORKERS=${WORKERS:-3}
+tests=${TESTS:-$tests}
 seed0=${SEED:-$((1 + RANDOM))}
 
 passed=0
@@ -134,21 +135,23 @@ check_record() {
 	fi
 }
 
-# one machine that is killed, another that looks at what is left
-kill_round() {
-	local n=$((150 + (seed * 7919) % 500)) acked on_disk
-	[ "$form" = full ] || n=$((n / 5))
-	rm -f "$work/vda.img" "$work/vde.img"
-	truncate -s "${SIZE:-512M}" "$work/vda.img"
-	truncate -s 1M "$work/vde.img"
-	if ! vm kill --kill-at '^ack [0-9]+ [1-9]' "$n" -- "$LATCHFS_TOP/tools/testing/vm/crash.sh" kill ||
-	   ! grep -q '^vm: killed, as asked' "$work/kill.out"; then
-		fail "a machine is killed after $n acknowledgments"
+# when the machine is killed
+kill_args() {
+	local n=$((150 + (seed * 7919) % 500))
+	[ "$form" = full ] || n=$((n / 10))
+	echo "--kill-at ^ack.[0-9]+.[1-9] $n"
+}
+
+# what a machine that was killed left, NAME being its output: seen by the host, and
+# by another machine
+check_killed() {
+	local on_disk
+	if ! grep -q '^vm: killed, as asked' "$work/$1.out"; then
+		fail "a machine is killed under load"
 		return
 	fi
-	acked=$(grep -cE '^ack [0-9]+ [1-9]' "$work/kill.all")
 	on_disk=$(tr -s '\0' '\n' <"$work/vde.img" | tr '\n' ',')
-	echo "   killed after $acked acknowledgments; on the disk: ${on_disk%,}"
+	echo "   killed after $(grep -cE '^ack [0-9]+ [1-9]' "$work/$1.all") acknowledgments; on the disk: ${on_disk%,}"
 	cp --sparse=always "$work/vda.img" "$work/killed.img"
 	cp "$work/vde.img" "$work/killed.acks"
 	if [ "$fs" = latchfs ]; then
@@ -160,8 +163,17 @@ kill_round() {
 		fi
 		[ "$form" = full ] || return 0
 	fi
-	vm after --  "$LATCHFS_TOP/tools/testing/vm/crash.sh" after-kill || true
+	vm after -- "$LATCHFS_TOP/tools/testing/vm/crash.sh" after-kill || true
 	add after
+}
+
+kill_round() {
+	rm -f "$work/vda.img" "$work/vde.img"
+	truncate -s "${SIZE:-512M}" "$work/vda.img"
+	truncate -s 1M "$work/vde.img"
+	# shellcheck disable=SC2046
+	vm kill $(kill_args) -- "$LATCHFS_TOP/tools/testing/vm/crash.sh" kill || true
+	check_killed kill
 }
 
 host_fsck() {
@@ -179,14 +191,25 @@ for ((round = 0; round < rounds; round++)); do
 	say "crash tests on $fs, $kernel kernel, round $((round + 1)) of $rounds, SEED=$seed"
 	fresh_disks
 	rc=0
-	# shellcheck disable=SC2086
-	vm vm -- "$LATCHFS_TOP/tools/testing/vm/crash.sh" ${TESTS:-$tests} || rc=$?
 	before=$failed
+	# the short form has one machine for all, which ends by being killed
+	args=()
+	run=$tests
+	if [ "$form" = short ] && [ "${KILL:-1}" = 1 ]; then
+		read -r -a args <<<"$(kill_args)"
+		run="$tests kill"
+	fi
+	# shellcheck disable=SC2086
+	vm vm ${args[@]+"${args[@]}"} -- "$LATCHFS_TOP/tools/testing/vm/crash.sh" $run || rc=$?
 	add vm
 	[ $rc -eq 0 ] || [ "$failed" -gt "$before" ] || fail "the machine ended with status $rc"
-	host_fsck
+	if [ ${#args[@]} -gt 0 ]; then
+		check_killed vm
+	else
+		host_fsck
+	fi
 	check_record
-	[ "${KILL:-1}" = 0 ] || kill_round
+	[ "$form" = short ] || [ "${KILL:-1}" = 0 ] || kill_round
 done
 
 echo "crash tests: $((SECONDS - t0)) s, first seed $seed0"
