@@ -216,6 +216,11 @@ pub fn recover(dev: &Device, context: &Context, sb: &Superblock) -> Result<Recov
 
 /// [`recover`], with a log that was looked at before.
 pub fn replay(dev: &Device, context: &Context, live: &Live) -> Result<Recovered> {
+    replay_in(dev, context, live, target::CACHE)
+}
+
+/// [`replay`], with at most `cache` blocks in memory.
+fn replay_in(dev: &Device, context: &Context, live: &Live, cache: usize) -> Result<Recovered> {
     let mut done = Recovered {
         head: live.head(),
         commit: live.commit().copied(),
@@ -241,7 +246,9 @@ pub fn replay(dev: &Device, context: &Context, live: &Live) -> Result<Recovered>
         context,
         head: live.head(),
     };
-    let mut targets = Targets::new(usize::try_from(done.records).unwrap_or(usize::MAX))?;
+    // A chunk of inodes is one record and eight blocks.
+    let most = usize::try_from(done.records.saturating_mul(8)).unwrap_or(cache);
+    let mut targets = Targets::new(most.min(cache))?;
     let replayed = pass2(&mut reader, live, &site, &cancels, &mut targets);
     replayed.and_then(|()| targets.finish(&site))?;
     dev.flush()?;

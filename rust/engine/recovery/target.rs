@@ -147,7 +147,10 @@ impl Target {
     }
 
     /// Block `n` of a new chunk, whose first inode is `first`: slots that are older become free.
+    /// They get a position just below `lsn`, so that what the same checkpoint says about an inode
+    /// in the chunk comes after it.
     pub(super) fn init(&mut self, site: &Site<'_>, lsn: Lsn, first: Ino, n: u32) -> Result {
+        let lsn = Lsn(lsn.get().saturating_sub(1));
         for k in 0..INODES_PER_BLOCK {
             let ino = chunk_ino(first, n, k);
             let slot = InodeSlot::of_mut(&mut self.data, ino).ok_or(Error::new(Errno::UCLEAN))?;
@@ -209,6 +212,8 @@ struct Doubt {
 /// The blocks in memory.
 pub(super) struct Targets {
     list: sys::Vec<Target>,
+    /// As many at most: less than the index has places.
+    most: usize,
     /// Open addressing: place in `list` plus one; 0: empty.
     index: sys::Vec<u32>,
     doubts: sys::Vec<Doubt>,
@@ -217,13 +222,14 @@ pub(super) struct Targets {
 }
 
 impl Targets {
-    /// Room for `n` blocks, at most [`CACHE`]. Errors: ENOMEM.
+    /// Room for `n` blocks. Errors: ENOMEM.
     pub(super) fn new(n: usize) -> Result<Self> {
-        let n = n.clamp(1, CACHE);
+        let n = n.max(1);
         let mut index = sys::Vec::new();
         index.try_resize(n.saturating_mul(2).next_power_of_two(), 0)?;
         Ok(Self {
             list: sys::Vec::try_with_capacity(n)?,
+            most: n,
             index,
             doubts: sys::Vec::new(),
             written: 0,
@@ -257,7 +263,7 @@ impl Targets {
     ) -> Result<&mut Target> {
         let mut place = self.probe(at);
         if self.index.get(place).copied() == Some(0) {
-            if self.list.len() == self.list.capacity() {
+            if self.list.len() >= self.most {
                 self.flush(site)?;
                 place = self.probe(at);
             }
