@@ -36,8 +36,8 @@ pub(crate) use lock::{Mutex, MutexGuard, RwSem, RwSemReadGuard, RwSemWriteGuard,
 pub(crate) use log::{pr_err, pr_info, pr_warn};
 pub(crate) use rank::{lock_class, might_sleep, LockClass};
 pub(crate) use sync_point::{damage, fail_point, mutant, sync_point};
-pub(crate) use task::{in_txn, relax, NofsScope, TxnSlot};
-pub(crate) use time::{now, random_u64, Time};
+pub(crate) use task::{in_txn, relax, NofsScope, ReclaimScope, TxnSlot};
+pub(crate) use time::{now, random_u64, uptime, Time};
 pub(crate) use wait::WaitQueue;
 pub(crate) use work::{Work, WorkItem};
 

@@ -53,6 +53,8 @@ pub const CASES: &[Case] = &[
     ("content_lock_contended", content_contended),
     ("txn_slot_does_not_nest", txn_slot),
     ("nofs_scope_nests", nofs_scope),
+    ("reclaim_scope_nests", reclaim_scope),
+    ("uptime_counts_forward", uptime),
     ("wait_sees_a_true_condition", wait_true),
     ("wait_until_expires", wait_until_expires),
     ("work_runs_and_coalesces", work_runs),
@@ -477,6 +479,18 @@ fn nofs_scope() -> CaseResult {
     drop(inner);
     drop(outer);
     ensure(*b == 1, "allocation in a scope")
+}
+
+fn reclaim_scope() -> CaseResult {
+    let _outer = sys::ReclaimScope::enter();
+    let _inner = sys::ReclaimScope::enter();
+    try_arc(1_u8).map_err(nomem)?;
+    Ok(())
+}
+
+fn uptime() -> CaseResult {
+    let before = sys::uptime();
+    ensure(sys::uptime() >= before, "the clock went back")
 }
 
 fn wait_true() -> CaseResult {

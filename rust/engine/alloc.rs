@@ -17,6 +17,7 @@
 
 mod check;
 mod claim;
+mod discard;
 mod extents;
 mod group;
 mod space;
@@ -34,7 +35,7 @@ use crate::engine::{
 use crate::format::{AgBlock, AgNumber, AgRange, BlockRange, DiskBlock, Geometry};
 use crate::sys::{
     self,
-    atomic::{AtomicU32, Ordering},
+    atomic::{AtomicU32, AtomicU64, Ordering},
     Arc,
     Errno,
     Mutex,
@@ -63,6 +64,10 @@ pub struct Alloc {
     geometry: Geometry,
     space: Space,
     ags: sys::Vec<AgSpace>,
+    /// Blocks that are being discarded.
+    discarding: AtomicU64,
+    /// The number, plus one, of a group whose bitmap blocks have to be made.
+    lacking: AtomicU32,
 }
 
 impl Alloc {
@@ -83,6 +88,8 @@ impl Alloc {
             cache,
             geometry,
             ags,
+            discarding: AtomicU64::new(0),
+            lacking: AtomicU32::new(0),
         })?)
     }
 
@@ -159,6 +166,10 @@ impl Alloc {
                 match group.claim(&self.cache, want) {
                     Ok(Some(range)) => return self.disk(number, range),
                     Ok(None) => ag.failed.store(min, Ordering::Relaxed),
+                    Err(error) if error.is(Errno::AGAIN) => {
+                        self.lacks_bitmap(number);
+                        return Err(error);
+                    }
                     // Logged; the other groups may do.
                     Err(error) => verdict = error,
                 }
@@ -177,6 +188,20 @@ impl Alloc {
         Err(verdict)
     }
 
+    /// A search found that bitmap blocks of `ag` have to be made.
+    fn lacks_bitmap(&self, ag: AgNumber) {
+        self.lacking
+            .store(ag.get().saturating_add(1), Ordering::Release);
+    }
+
+    /// After AGAIN: the group whose bitmap blocks have to be made, if it was for that.
+    pub(crate) fn take_lacking(&self) -> Option<AgNumber> {
+        self.lacking
+            .swap(0, Ordering::AcqRel)
+            .checked_sub(1)
+            .map(AgNumber)
+    }
+
     /// Gives the pools of metadata blocks back to the groups. Returns whether there was any.
     fn drain_pools(&self) -> Result<bool> {
         let mut any = false;
@@ -189,11 +214,14 @@ impl Alloc {
         Ok(any)
     }
 
-    /// Whether a checkpoint would make blocks usable. Not exact while transactions commit.
+    /// Whether a checkpoint, or the end of a discard, would make blocks usable. Not exact while
+    /// transactions commit.
     pub fn has_busy(&self) -> bool {
-        self.ags
-            .iter()
-            .any(|ag| ag.busy.load(Ordering::Relaxed) != 0)
+        self.discarding.load(Ordering::Acquire) != 0
+            || self
+                .ags
+                .iter()
+                .any(|ag| ag.busy.load(Ordering::Relaxed) != 0)
     }
 
     /// Gives the blocks of a claim back. Never fails for the caller: damage is logged.
@@ -218,8 +246,8 @@ impl Alloc {
     /// Takes `n` blocks for metadata into `out`, near `goal` as far as possible. The promise is
     /// the caller's. May sleep for I/O; at most a folio lock may be held.
     ///
-    /// Errors: AGAIN if only busy blocks are left, NOSPC if there are none; `out` then has what
-    /// was found.
+    /// Errors: AGAIN if only busy blocks are left or bitmap blocks have to be made, NOSPC if there
+    /// are none; `out` then has what was found.
     pub(super) fn take_meta(
         &self,
         goal: DiskBlock,
@@ -243,15 +271,21 @@ impl Alloc {
                 };
                 // A group that has nothing for others may still have a pool.
                 let goal = if step == 0 { start } else { AgBlock(0) };
-                if let Ok(rest) =
+                let taken =
                     ag.group
                         .lock()
-                        .take_meta(&self.cache, goal, left, scarce, &mut runs)
-                {
-                    left = rest;
+                        .take_meta(&self.cache, goal, left, scarce, &mut runs);
+                let mut lacks = false;
+                match taken {
+                    Ok(rest) => left = rest,
+                    Err(error) => lacks = error.is(Errno::AGAIN),
                 }
                 while let Some(run) = runs.pop() {
                     out.must_push(self.disk(number, run)?);
+                }
+                if lacks {
+                    self.lacks_bitmap(number);
+                    return Err(Error::new(Errno::AGAIN));
                 }
             }
             if round == 0 && !self.drain_pools()? {

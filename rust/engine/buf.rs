@@ -12,8 +12,9 @@
 //! allocation groups.
 //!
 //! * [`state`]: the word, a pure state machine;
-//! * [`index`]: hash chains and dirty list of one shard;
+//! * [`index`]: hash chains of one shard;
 //! * [`read`]: lookup, read, verify; [`write`]: seal, verify, write, and what became of it;
+//!   which buffers are to be written, and when, is the business of the log and the AIL;
 //! * [`shrink`]: reclaim under memory pressure, teardown at unmount.
 //!
 //! Compare XFS's `xfs_buf` and btrfs's `extent_buffer`.
@@ -34,7 +35,8 @@ use core::ops::Deref;
 
 use crate::engine::{
     faults::Faults,
-    locks::{BufContent, BufShardLock},
+    locks::{BufContent, BufFlight, BufShardLock},
+    log::item::LogItem,
     Error,
     Result, //
 };
@@ -55,7 +57,7 @@ use crate::sys::{
 use index::{shard_of, Inserted, Shard, Storage};
 use state::BufState;
 
-pub use write::WriteStats;
+pub use write::LockedBuf;
 
 /// Shards of a cache, a power of two: enough that two tasks rarely meet, and that a shard of a
 /// large cache is grown under its spinlock in microseconds.
@@ -73,8 +75,10 @@ pub struct Buf {
     kind: AtomicU32,
     /// Why the read failed, as errno; 0 if it did not.
     error: AtomicU32,
-    /// Transactions that have changed the buffer and not committed.
-    pins: AtomicU32,
+    /// Pins, what has to be logged, and the place in the AIL.
+    item: LogItem,
+    /// The write under way.
+    flight: Spin<Option<sys::Box<write::Flight>>, BufFlight>,
     cache: Arc<BufCache>,
     content: ContentLock<Block, BufContent>,
 }
@@ -92,7 +96,6 @@ pub struct BufCache {
     count: AtomicU64,
     /// Buffers with DIRTY set.
     dirty: AtomicU64,
-    writes: write::Writes,
 }
 
 /// A counted reference on a buffer whose content is valid.
@@ -167,6 +170,11 @@ impl BufRef {
         self.buf.state.load().generation()
     }
 
+    /// What verifiers know of the file system.
+    pub(crate) fn context(&self) -> &Context {
+        &self.buf.cache.context
+    }
+
     /// Whether both are the same buffer.
     pub fn same(&self, other: &BufRef) -> bool {
         Arc::ptr_eq(&self.buf, &other.buf)
@@ -198,7 +206,6 @@ impl BufRef {
     pub(crate) fn set_dirty(&self) {
         if self.buf.state.set_dirty() == Some(true) {
             self.buf.cache.dirty.fetch_add(1, Ordering::Relaxed);
-            self.buf.cache.link_dirty(&self.buf);
         }
     }
 
@@ -214,19 +221,27 @@ impl BufRef {
     /// not changed by an open transaction.
     pub fn is_clean(&self) -> bool {
         let state = self.buf.state.load();
-        let pinned = self.buf.pins.load(Ordering::Acquire) != 0;
-        !state.is_dirty() && !state.is_writeback() && !pinned
+        !state.is_dirty() && !state.is_writeback() && !self.buf.item.is_pinned()
+    }
+
+    /// Whether its block was freed.
+    pub fn is_stale(&self) -> bool {
+        self.buf.state.load().is_stale()
+    }
+
+    /// What the log keeps of it.
+    pub(crate) fn item(&self) -> &LogItem {
+        &self.buf.item
     }
 
     /// A transaction has changed the buffer: not to be written before [`Self::unpin`].
     pub(crate) fn pin(&self) {
-        self.buf.pins.fetch_add(1, Ordering::Relaxed);
+        self.buf.item.pin();
     }
 
     /// The end of [`Self::pin`].
     pub(crate) fn unpin(&self) {
-        let old = self.buf.pins.fetch_sub(1, Ordering::Release);
-        debug_assert!(old != 0);
+        self.buf.item.unpin();
     }
 
     /// Changes the content outside of any transaction and makes the buffer dirty: for the flush of
@@ -266,7 +281,6 @@ impl BufCache {
             hand: AtomicU32::new(0),
             count: AtomicU64::new(0),
             dirty: AtomicU64::new(0),
-            writes: write::Writes::new(),
         })?)
     }
 
@@ -357,13 +371,6 @@ impl BufCache {
         let gone = self.shard(buf.block).and_then(|s| s.lock().remove(buf));
         if gone.is_some() {
             self.count.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-
-    /// Puts a buffer on the list of those to be written. Does not sleep.
-    fn link_dirty(&self, buf: &Arc<Buf>) {
-        if let Some(shard) = self.shard(buf.block) {
-            shard.lock().link_dirty(buf);
         }
     }
 }

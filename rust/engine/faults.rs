@@ -98,6 +98,11 @@ impl Faults {
         self.count.load(Ordering::Acquire)
     }
 
+    /// Whether there is something that is not in the superblock yet.
+    pub fn has_unwritten(&self) -> bool {
+        self.recorded.lock().count != 0
+    }
+
     /// Takes what is not in the superblock yet.
     pub fn take(&self) -> Recorded {
         core::mem::take(&mut *self.recorded.lock())

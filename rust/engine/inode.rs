@@ -11,7 +11,7 @@
 //! * [`state`]: the word that says who uses the object and whether it may go away;
 //! * [`cache`]: number to object, one object however many look;
 //! * [`load`]: [`iget`], [`iget_handle`];
-//! * [`flush`]: dirty cores into their slots;
+//! * [`flush`]: changed cores into their slots;
 //! * [`lock`]: several ILOCKs at once.
 //!
 //! Locks: the ILOCK (level 8, [`locks::Ilock`]) protects everything in [`InodeInner`]. Whoever
@@ -34,19 +34,20 @@ mod tests;
 pub use self::{
     cache::InodeRef,
     fields::{Attrs, Core},
-    flush::{attach, flush_dirty, mark_dirty},
+    flush::{attach, detach, mark_dirty},
     load::{iget, iget_handle},
     lock::{lock_two, InodeRead, InodeWrite},
 };
 
-use self::{flush::Item, state::StateWord};
+use self::state::StateWord;
 use crate::{
     engine::{
         error::{Error, Result},
         extents::ExtentIndex,
         file::FileState,
         fork::Fork,
-        locks::{Ilock, InodeItem},
+        locks::Ilock,
+        log::item::LogItem,
         mount::Mount,
     },
     format::{dirent::FileType, units::Ino},
@@ -54,8 +55,7 @@ use crate::{
         self,
         atomic::{AtomicU32, Ordering},
         Errno,
-        RwSem,
-        Spin, //
+        RwSem, //
     },
 };
 
@@ -73,8 +73,8 @@ pub struct Inode {
     pub file: FileState,
     /// Everything that changes: core, forks, extent index.
     pub ilock: RwSem<InodeInner, Ilock>,
-    /// Where its slot is, and whether it has changes that are not there.
-    pub(crate) item: Spin<Item, InodeItem>,
+    /// Pins, what has to be logged, and the place in the AIL, whose entry has the block of the slot.
+    pub(crate) log: LogItem,
 }
 
 /// What the ILOCK protects.
@@ -100,7 +100,7 @@ impl Inode {
             links: AtomicU32::new(0),
             file: FileState::default(),
             ilock: RwSem::new(InodeInner::default()),
-            item: Spin::new(Item::default()),
+            log: LogItem::new(),
         })?;
         Ok(InodeRef::adopt(inode))
     }

@@ -7,13 +7,24 @@
 //! lockdep does in the kernel.
 
 crate::sys::lock_class! {
-    /// Serialises checkpoints. Taken with at most a folio lock held. Sleeps.
-    pub CheckpointLock = "latchfs_checkpoint", rank 62;
+    /// The gate between commits (shared, while one flips bits of the bitmaps, copies what it changed
+    /// into the open context of the log, and changes counters) and a checkpoint (exclusive, while it
+    /// closes the context and samples the counters). Protects no data: it makes what a checkpoint has
+    /// a state between transactions. After every ILOCK and AG inode lock. Sleeps.
+    pub TxnGate = "latchfs_txn_gate", rank 92;
 
-    /// The gate between transactions (shared, from begin to commit) and a checkpoint (exclusive,
-    /// while it flushes inodes and picks buffers). Protects no data: it makes what a checkpoint
-    /// writes a state between transactions. Before every ILOCK. Sleeps.
-    pub TxnGate = "latchfs_txn_gate", rank 70;
+    /// The open context of the log: its slots, and which slot an item has. Spins.
+    pub CilLock = "latchfs_cil", rank 132;
+
+    /// Who may write how much into the log, and who waits. Spins.
+    pub LogSpaceLock = "latchfs_log_space", rank 133;
+
+    /// Whether somebody makes a checkpoint, and the memory for its blocks. Nothing is taken under
+    /// it. Spins.
+    pub LogTurn = "latchfs_log_turn", rank 134;
+
+    /// Blocks that wait to be discarded. Spins.
+    pub DiscardLock = "latchfs_discard", rank 135;
 
     /// Free space of one allocation group: free-extent indexes, claimed and busy sets, the pool of
     /// metadata blocks. Under it bitmap blocks are read. Sleeps.
@@ -24,7 +35,19 @@ crate::sys::lock_class! {
     /// precommit (bitmap blocks ascending). Sleeps.
     pub BufContent = "latchfs_buf", rank 100;
 
-    /// One shard of the buffer cache: its hash chains and its list of dirty buffers. Spins.
+    /// Turns of the pusher: one round over the AIL at a time. Nothing of the engine is held but a
+    /// folio lock, and what may be held by whoever waits for log space. Sleeps.
+    pub AilPush = "latchfs_ail_push", rank 91;
+
+    /// The active item list: which items are on it, in what order, in what flush state, and where
+    /// the pusher is. Under it buffers are locked by try, and nothing else is taken. Spins.
+    pub AilLock = "latchfs_ail", rank 130;
+
+    /// What the write of one buffer owns: its flush tokens, and the count of its failures. Nothing
+    /// is taken under it. Spins.
+    pub BufFlight = "latchfs_buf_flight", rank 148;
+
+    /// One shard of the buffer cache: its hash chains. Spins.
     pub BufShardLock = "latchfs_buf_shard", rank 150;
 
     /// Superblock fields that change while mounted: label, counters as of the last checkpoint,
@@ -43,12 +66,6 @@ crate::sys::lock_class! {
 
     /// Claimed inode numbers of one allocation group and the hints where free ones are. Spins.
     pub InodeClaims = "latchfs_ino_claims", rank 140;
-
-    /// Which buffer has an inode's slot, and the log position of its last commit. Spins.
-    pub InodeItem = "latchfs_inode_item", rank 141;
-
-    /// List of the dirty inodes of one allocation group. Spins.
-    pub InodeDirty = "latchfs_inode_dirty", rank 142;
 
     /// List of the inodes of one allocation group that nobody can open any more. Spins.
     pub InodeGcList = "latchfs_inodegc", rank 142;

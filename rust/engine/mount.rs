@@ -5,29 +5,41 @@
 //! [`Mount`] owns all state; there are no statics. What is where:
 //!
 //! * [`open`]: superblock, checks, the clean flag;
-//! * [`checkpoint`]: bringing everything committed to the disk;
+//! * [`checkpoint`]: its log;
+//! * [`discard`]: telling the device about free blocks;
 //! * [`close`]: unmount, remount, shutdown;
-//! * [`space`]: statfs, and waiting for space.
+//! * [`push`]: who drives the pusher of the AIL;
+//! * [`space`]: statfs, and waiting for space;
+//! * [`verify`]: what must be true when it is quiet.
 //!
 //! * [`hooks`]: where the inode part takes part.
 
 mod checkpoint;
 mod close;
+mod discard;
 mod hooks;
 mod open;
+mod push;
 mod space;
+mod verify;
 #[cfg(test)]
 mod tests;
 
+use discard::Discards;
+
+pub use close::ShutdownHow;
 pub use open::MountOpts;
 pub use space::StatFs;
+pub use verify::Observed;
 
 use crate::engine::{
+    ail::{Ail, ErrorPolicy},
     alloc::Alloc,
     buf::BufCache,
     faults::{Faults, OnError},
     ialloc::InodeSpace,
-    locks::{CheckpointLock, SuperLock, TxnGate},
+    locks::{AilPush, DiscardLock, SuperLock, TxnGate},
+    log::Log,
     recovery::Recovered,
     stats::Stats,
     Error,
@@ -44,12 +56,12 @@ use crate::sys::{
     Spin,
     WorkItem, //
 };
-use checkpoint::Checkpoints;
 
 /// One mounted file system.
 pub struct Mount {
     buf: Arc<BufCache>,
     alloc: Arc<Alloc>,
+    ail: Arc<Ail>,
     faults: Arc<Faults>,
     context: Context,
     root: Ino,
@@ -60,13 +72,9 @@ pub struct Mount {
     /// The superblock as it was last written, but for counters and records.
     /// Begins with the superblock. Half a kilobyte is too much to be handed around by value.
     sb: Spin<Block, SuperLock>,
-    /// Shared by open transactions, exclusive for a checkpoint.
+    /// Shared by commits, exclusive for the closing of a checkpoint.
     pub(crate) gate: RwSem<(), TxnGate>,
-    checkpoints: Mutex<Checkpoints, CheckpointLock>,
-    /// Checkpoints that have passed the gate.
-    closed: AtomicU64,
-    /// Checkpoints that wait for the gate.
-    waiting: AtomicU32,
+    log: Log,
     /// See [`flag`].
     flags: AtomicU32,
     counts: InodeCounts,
@@ -77,16 +85,22 @@ pub struct Mount {
     recovered: Recovered,
     /// The log was not replayed, or the superblock is a copy: cannot be made writable.
     rescue: bool,
-    /// Checkpoints on demand, in the background.
+    /// One round of the pusher at a time.
+    push_turn: Mutex<(), AilPush>,
+    /// The pusher in the background.
+    pusher: Spin<Option<Arc<WorkItem>>, SuperLock>,
+    /// It has to come to an end.
+    pusher_stops: AtomicU32,
+    /// Checkpoints in the background.
     background: Spin<Option<Arc<WorkItem>>, SuperLock>,
+    /// Freed blocks that are to be discarded.
+    discards: Discards,
 }
 
 /// Bits of [`Mount::flags`].
 mod flag {
     /// Mounted read-only, or made so.
     pub(super) const READ_ONLY: u32 = 1 << 0;
-    /// Shut down: nothing is written any more.
-    pub(super) const SHUTDOWN: u32 = 1 << 1;
     /// Unmounted.
     pub(super) const CLOSED: u32 = 1 << 2;
 }
@@ -172,7 +186,7 @@ impl Mount {
 
     /// Whether the file system was shut down.
     pub fn is_shutdown(&self) -> bool {
-        self.flags.load(Ordering::Acquire) & flag::SHUTDOWN != 0
+        self.ail.health().is_down()
     }
 
     /// EIO after a shutdown.
@@ -217,10 +231,5 @@ impl Mount {
     /// option `errors=` says happens with the next change. Does not sleep.
     pub fn note_error(&self, error: &Error, ino: u64, block: u64) {
         self.faults.note(error, ino, block);
-    }
-
-    /// Whether a checkpoint waits for open transactions.
-    pub(crate) fn checkpoint_waits(&self) -> bool {
-        self.waiting.load(Ordering::Relaxed) != 0
     }
 }

@@ -34,17 +34,21 @@ counters! {
     commits, add_commits;
     /// Checkpoints made.
     checkpoints, add_checkpoints;
-    /// Metadata blocks written by checkpoints.
-    blocks_written, add_blocks_written;
+    /// Blocks written to the log.
+    log_blocks, add_log_blocks;
+    /// Transactions that had to wait for room in the log.
+    log_waits, add_log_waits;
+    /// Blocks discarded.
+    discarded, add_discarded;
     /// Inodes created.
     creates, add_creates;
 }
 
 impl Stats {
-    /// A checkpoint wrote `blocks` blocks.
+    /// A checkpoint wrote `blocks` blocks to the log.
     pub(crate) fn count_checkpoint(&self, blocks: u64) {
         self.add_checkpoints(1);
-        self.add_blocks_written(blocks);
+        self.add_log_blocks(blocks);
     }
 
     /// An inode was created.

@@ -3,6 +3,10 @@
 //! A mounted file system in memory, for the tests of ring 1.
 
 pub(crate) mod check;
+#[cfg(latchfs_races)]
+pub(crate) mod race_table;
+#[cfg(all(latchfs_races, not(any(feature = "shuttle", feature = "loom"))))]
+pub(crate) mod races;
 
 use crate::engine::{
     mount::{

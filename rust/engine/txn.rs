@@ -2,21 +2,28 @@
 
 //! Transactions: changes of metadata that happen together or not at all.
 //!
-//! [`Mount::begin`] does all waiting and all that can fail for space: it takes the blocks the
-//! operation may need out of free space, and then passes the gate. What follows is memory only.
-//! The task then locks its objects, changes blocks through [`Txn::modify`], and commits; inodes
-//! and blocks stay locked until then. Nothing nests: a task has one transaction at a time.
+//! [`Mount::begin`] does all waiting and all that can fail for space: it gets room in the log, and
+//! takes the blocks the operation may need out of free space. What follows is memory only. The task
+//! then locks its objects, changes blocks through [`Txn::modify`], says what inodes are like now
+//! ([`Txn::log_inode`]), and commits; inodes and blocks stay locked until then. Nothing nests: a
+//! task has one transaction at a time.
 //!
-//! The bitmaps are not touched before commit. The transaction lists what it uses and frees, and
-//! *precommit* ([`precommit`]) locks the bitmap blocks concerned in ascending order, checks the
-//! old bits, flips them, and holds them only until the changes are handed on.
+//! The bitmaps and the counters of the file system are not touched before commit. The transaction
+//! lists what it uses and frees, and *precommit* ([`precommit`]) locks the bitmap blocks concerned in
+//! ascending order, checks the old bits, flips them, and holds them only until the changes are in
+//! the open context of the log.
 //!
 //! A transaction that fails before its first change is cancelled by dropping it. After a change it
 //! cannot be taken back (neither can XFS's or ext4's): dropping it then shuts the file system down.
 //!
+//! * [`commit`]: commit, and the next link of a chain;
+//! * [`bitmaps`]: bitmap blocks that are not on disk yet.
+//!
 //! Compare XFS's `xfs_trans`.
 
+mod bitmaps;
 mod block;
+mod commit;
 mod precommit;
 pub mod res;
 mod reservation;
@@ -29,20 +36,37 @@ pub use reservation::{TxnRes, MAX_BUFS};
 use crate::engine::{
     alloc::{Claim, Reservation},
     buf::BufRef,
-    inode::{self, InodeRef},
+    inode::{self, InodeInner, InodeRef},
+    log::{
+        cil::{Chunk, Image},
+        item,
+        space::Who,
+        Grant, //
+    },
     mount::Mount,
     Error,
     Result, //
 };
-use crate::format::{BlockKind, BlockRange, DiskBlock, Owner};
+use crate::format::{
+    inode::{InodeSlot, LITERAL_OFFSET},
+    BlockKind,
+    BlockRange,
+    DiskBlock,
+    Ino,
+    Lsn,
+    Owner, //
+};
 use crate::sys::{
     self,
     Errno,
     NofsScope,
-    RwSemReadGuard,
     TxnSlot, //
 };
-use core::ops::{Deref, DerefMut};
+use core::{
+    mem::size_of,
+    ops::{Deref, DerefMut}, //
+};
+use zerocopy::FromBytes as _;
 
 /// What the blocks that are freed were.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,12 +81,27 @@ pub enum FreeKind {
 struct Changed {
     buf: BufRef,
     chunks: u32,
+    /// Another record says what is in it.
+    ordered: bool,
 }
 
-/// The task's side of an open transaction: it belongs to the task that opened it, keeps
-/// allocations from recursing into the file system, and holds the gate against checkpoints.
-struct Open<'m> {
-    _gate: RwSemReadGuard<'m, ()>,
+/// An inode that is changed, and what it is like now, if it was.
+struct Joined {
+    inode: InodeRef,
+    image: Option<Image>,
+}
+
+/// What the counts of inodes of the whole file system change by.
+#[derive(Clone, Copy, Default)]
+struct Deltas {
+    inodes: i64,
+    free: i64,
+    orphans: i64,
+}
+
+/// The task's side of an open transaction: it belongs to the task that opened it, and keeps
+/// allocations from recursing into the file system.
+struct Open {
     _nofs: NofsScope,
     _slot: TxnSlot,
 }
@@ -77,7 +116,9 @@ pub struct Txn<'m> {
 /// What is in a transaction.
 pub struct Body<'m> {
     m: &'m Mount,
-    open: Option<Open<'m>>,
+    open: Option<Open>,
+    /// Room in the log.
+    grant: Grant<'m>,
     res: TxnRes,
     /// Blocks promised and neither used nor given back.
     promised: u32,
@@ -89,9 +130,16 @@ pub struct Body<'m> {
     claims: sys::Vec<Claim>,
     /// Runs whose bits are to be cleared.
     frees: sys::Vec<BlockRange>,
+    /// Those of metadata among them.
+    cancels: sys::Vec<BlockRange>,
+    /// Buffers of them that were in the cache, each with a pin.
+    stale: sys::Vec<BufRef>,
     changed: sys::Vec<Changed>,
     /// Inodes changed; their ILOCKs are held by the caller until commit.
-    inodes: sys::Vec<InodeRef>,
+    inodes: sys::Vec<Joined>,
+    /// New chunks of inodes.
+    chunks: sys::Vec<Chunk>,
+    deltas: Deltas,
     /// Bitmap blocks of all of these that are on disk, read before anything is changed.
     bitmaps: sys::Vec<BufRef>,
     /// Something was changed or freed: there is no way back.
@@ -101,7 +149,7 @@ pub struct Body<'m> {
 impl Mount {
     /// Opens a transaction.
     ///
-    /// Waits for a running checkpoint, may make one if only busy blocks are left, and may read
+    /// Waits for room in the log, may make a checkpoint if only busy blocks are left, and may read
     /// bitmap blocks. No lock above the folio lock may be held, and no transaction be open.
     ///
     /// Errors: ENOSPC; EROFS; EIO after a shutdown; ENOMEM.
@@ -112,8 +160,9 @@ impl Mount {
     /// [`Self::begin`], with the new metadata near `goal`.
     pub fn begin_near(&self, res: TxnRes, goal: DiskBlock) -> Result<Txn<'_>> {
         self.check_writable()?;
+        let grant = self.grant(Who::Begin, res.log_bytes())?;
         self.alloc().promise(u64::from(res.blocks), res.pool)?;
-        self.begin_promised(res, goal, false)
+        self.begin_promised(res, goal, grant, false)
     }
 
     /// [`Self::begin`], with the blocks taken from `from`, what it lacks from the hidden pool.
@@ -126,28 +175,36 @@ impl Mount {
         from: &mut Reservation,
     ) -> Result<Txn<'_>> {
         self.check_writable()?;
+        let grant = self.grant(Who::Begin, res.log_bytes())?;
         let want = u64::from(res.blocks);
         let got = from.spend(want);
         if let Err(error) = self.alloc().promise(want - got, true) {
             self.alloc().unpromise(got);
             return Err(error);
         }
-        self.begin_promised(res, goal, true)
+        self.begin_promised(res, goal, grant, true)
     }
 
     /// Opens a transaction for which `res.blocks` blocks have been promised. `must`: it may not
     /// fail for memory (rules M18).
-    fn begin_promised(&self, res: TxnRes, goal: DiskBlock, must: bool) -> Result<Txn<'_>> {
+    fn begin_promised<'m>(
+        &'m self,
+        res: TxnRes,
+        goal: DiskBlock,
+        grant: Grant<'m>,
+        must: bool,
+    ) -> Result<Txn<'m>> {
         // From here on the transaction gives back what it has when it is dropped.
-        let mut txn = Txn::new(self, res, res.blocks, must)?;
+        let mut txn = Txn::new(self, res, res.blocks, grant, must)?;
         txn.reserve_memory(must)?;
-        self.fill(&mut txn, goal, true)?;
+        self.fill(&mut txn, goal, Who::Begin)?;
         txn.open = Some(self.enter()?);
         Ok(txn)
     }
 
-    /// Gets the metadata blocks of a transaction. `wait`: makes a checkpoint if all are busy.
-    fn fill(&self, txn: &mut Txn<'_>, goal: DiskBlock, wait: bool) -> Result {
+    /// Gets the metadata blocks of a transaction. If all are busy it waits for a checkpoint, but not
+    /// for a chain: they may be its own.
+    fn fill(&self, txn: &mut Txn<'_>, goal: DiskBlock, who: Who) -> Result {
         loop {
             let have = txn
                 .spare
@@ -156,8 +213,12 @@ impl Mount {
             let want = txn.promised.saturating_sub(have);
             match self.alloc().take_meta(goal, want, &mut txn.spare) {
                 Ok(()) => break,
-                Err(e) if e.is(Errno::AGAIN) && wait => self.checkpoint()?,
-                Err(e) if e.is(Errno::AGAIN) => return Err(Error::new(Errno::NOSPC)),
+                Err(e) if e.is(Errno::AGAIN) && who == Who::Begin => self.release_busy()?,
+                Err(e) if e.is(Errno::AGAIN) => {
+                    if !self.make_bitmaps(who)? {
+                        return Err(Error::new(Errno::NOSPC));
+                    }
+                }
                 Err(e) => return Err(e),
             }
         }
@@ -171,18 +232,13 @@ impl Mount {
         Ok(())
     }
 
-    fn enter(&self) -> Result<Open<'_>> {
+    fn enter(&self) -> Result<Open> {
         let slot = TxnSlot::enter();
         debug_assert!(slot.is_some(), "transactions do not nest");
         let _slot = slot.ok_or(Error::new(Errno::BUSY))?;
         let _nofs = NofsScope::enter();
-        let _gate = self.gate.read();
         self.check_writable()?;
-        Ok(Open {
-            _gate,
-            _nofs,
-            _slot,
-        })
+        Ok(Open { _nofs, _slot })
     }
 }
 
@@ -190,16 +246,27 @@ impl<'m> Txn<'m> {
     /// A transaction to which `promised` blocks have been promised: the promise is kept or taken
     /// back by its drop, also if there is no memory for it.
     #[inline(never)]
-    fn new(m: &'m Mount, res: TxnRes, promised: u32, must: bool) -> Result<Self> {
+    fn new(
+        m: &'m Mount,
+        res: TxnRes,
+        promised: u32,
+        grant: Grant<'m>,
+        must: bool,
+    ) -> Result<Self> {
         let body = Body {
             m,
             open: None,
+            grant,
             res,
             promised,
             spare: sys::Vec::new(),
             metas: sys::Vec::new(),
             claims: sys::Vec::new(),
             frees: sys::Vec::new(),
+            cancels: sys::Vec::new(),
+            stale: sys::Vec::new(),
+            chunks: sys::Vec::new(),
+            deltas: Deltas::default(),
             changed: sys::Vec::new(),
             inodes: sys::Vec::new(),
             bitmaps: sys::Vec::new(),
@@ -249,13 +316,13 @@ impl<'m> Txn<'m> {
         self.promised
     }
 
-    /// Whether a checkpoint waits for open transactions: a long chain should commit, drop its
-    /// ILOCKs and begin again.
+    /// Whether the log is nearly full: a long chain should commit, drop its ILOCKs and begin again,
+    /// so that nobody waits for the locks of somebody who waits for the log.
     pub fn should_break(&self) -> bool {
-        self.m.checkpoint_waits()
+        self.m.log().space().is_tight()
     }
 
-    /// Reads the bitmap block of a run that will be used or freed, unless it is not on disk yet.
+    /// Reads the bitmap block of a run that will be used or freed.
     fn attach(&mut self, range: BlockRange) -> Result {
         let context = self.m.buf().context();
         let geometry = context.geometry;
@@ -270,7 +337,7 @@ impl<'m> Txn<'m> {
             return Ok(());
         }
         if map >= self.m.alloc().bitmap_init(ag)? {
-            return Ok(());
+            return Err(Error::corrupt(at.get(), "bitmap block that is not there yet"));
         }
         let buf = self.m.buf().read(at, BlockKind::Bitmap, Owner::ag(ag))?;
         self.bitmaps.must_push(buf);
@@ -278,10 +345,11 @@ impl<'m> Txn<'m> {
     }
 
     /// Notes the first change of a buffer, or more chunks of a changed one.
-    fn note(&mut self, buf: &BufRef, chunks: u32) {
+    fn note(&mut self, buf: &BufRef, chunks: u32, ordered: bool) {
         self.dirty = true;
         if let Some(changed) = self.changed.iter_mut().find(|c| c.buf.same(buf)) {
             changed.chunks |= chunks;
+            changed.ordered = ordered;
             return;
         }
         debug_assert!(
@@ -292,6 +360,7 @@ impl<'m> Txn<'m> {
         self.changed.must_push(Changed {
             buf: buf.clone(),
             chunks,
+            ordered,
         });
     }
 
@@ -306,9 +375,42 @@ impl<'m> Txn<'m> {
         let r = change(&mut block);
         let chunks = block.chunks();
         if chunks != 0 {
-            self.note(buf, chunks);
+            self.note(buf, chunks, false);
         }
         r
+    }
+
+    /// [`Self::modify`] of a buffer whose content another record of this transaction describes: it is
+    /// written to its place like others, but no image of it is logged. May sleep.
+    pub fn modify_ordered<R>(
+        &mut self,
+        buf: &BufRef,
+        change: impl FnOnce(&mut BlockMut<'_>) -> R,
+    ) -> R {
+        let mut content = buf.write();
+        let mut block = BlockMut::new(buf.block().get(), &mut content);
+        let r = change(&mut block);
+        let chunks = block.chunks();
+        if chunks != 0 {
+            self.note(buf, chunks, true);
+        }
+        r
+    }
+
+    /// Logs a new chunk of 64 free inodes, the first of them `first`, in the eight blocks from
+    /// `block` on, whose buffers are changed with [`Self::modify_ordered`]. Does not fail.
+    pub fn log_inode_init(&mut self, block: DiskBlock, first: Ino) {
+        self.dirty = true;
+        self.chunks.must_push(Chunk { block, first });
+    }
+
+    /// What this transaction changes the counts of inodes of the whole file system by: applied in
+    /// commit, with what makes it true.
+    pub fn count_inodes(&mut self, inodes: i64, free: i64, orphans: i64) {
+        let deltas = &mut self.deltas;
+        deltas.inodes = deltas.inodes.saturating_add(inodes);
+        deltas.free = deltas.free.saturating_add(free);
+        deltas.orphans = deltas.orphans.saturating_add(orphans);
     }
 
     /// [`Self::modify`] of two different buffers at once, to move things between them.
@@ -336,10 +438,10 @@ impl<'m> Txn<'m> {
         let r = change(&mut block_a, &mut block_b);
         let (chunks_a, chunks_b) = (block_a.chunks(), block_b.chunks());
         if chunks_a != 0 {
-            self.note(a, chunks_a);
+            self.note(a, chunks_a, false);
         }
         if chunks_b != 0 {
-            self.note(b, chunks_b);
+            self.note(b, chunks_b, false);
         }
         Ok(r)
     }
@@ -350,7 +452,7 @@ impl<'m> Txn<'m> {
     /// May sleep: reads the block of the inode's slot, so that nothing after it can fail (rules
     /// S3). Errors: EIO, EUCLEAN, ENOMEM; if nothing was changed before, there is a way back.
     pub fn join_inode(&mut self, inode: &InodeRef) -> Result {
-        if self.inodes.iter().any(|other| other.ino == inode.ino) {
+        if self.inodes.iter().any(|other| other.inode.ino == inode.ino) {
             return Ok(());
         }
         inode::attach(self.m, inode)?;
@@ -358,7 +460,67 @@ impl<'m> Txn<'m> {
             (self.inodes.len() as u32) < self.res.inodes,
             "more inodes joined than reserved"
         );
-        self.inodes.must_push(inode.clone());
+        self.inodes.must_push(Joined {
+            inode: inode.clone(),
+            image: None,
+        });
+        Ok(())
+    }
+
+    /// Logs a joined inode as it is now: fields and literal area. After its last change and before
+    /// commit; whoever holds its ILOCK. What is not logged is not changed. May sleep for memory.
+    ///
+    /// Errors: EUCLEAN if the inode was not joined, or does not fit into its slot.
+    pub fn log_inode(&mut self, inode: &InodeRef, inner: &InodeInner) -> Result {
+        self.log_fields(inode, inner, item::CORE | item::LITERAL)
+    }
+
+    /// [`Self::log_inode`] of an inode whose literal area (inline data, or the root of a tree) is
+    /// what it was.
+    pub fn log_core(&mut self, inode: &InodeRef, inner: &InodeInner) -> Result {
+        self.log_fields(inode, inner, item::CORE)
+    }
+
+    fn log_fields(&mut self, inode: &InodeRef, inner: &InodeInner, fields: u32) -> Result {
+        self.dirty = true;
+        let m = self.body.m;
+        let block = m.ail().block_of(inode);
+        let joined = self
+            .body
+            .inodes
+            .iter_mut()
+            .find(|joined| joined.inode.ino == inode.ino);
+        debug_assert!(joined.is_some(), "inode logged without being joined");
+        let (Some(block), Some(joined)) = (block, joined) else {
+            return Err(Error::new(Errno::UCLEAN));
+        };
+        // What was logged since the slot was last written has to be in each record (rules M5).
+        let mut fields = fields | inode.log.logged();
+        let mut bytes = match joined.image.take() {
+            Some(Image::Inode { literal, slot, .. }) => {
+                if literal.is_some() {
+                    fields |= item::LITERAL;
+                }
+                slot
+            }
+            _ => {
+                let mut bytes = sys::Vec::new();
+                bytes.must_reserve(size_of::<InodeSlot>());
+                bytes.must_extend_from_slice(&[0; size_of::<InodeSlot>()]);
+                bytes
+            }
+        };
+        let slot = InodeSlot::mut_from_bytes(&mut bytes).map_err(|_| Error::new(Errno::UCLEAN))?;
+        inner
+            .core
+            .encode(slot, m.context(), inode.ino, &inner.data, Lsn(0))?;
+        let literal = (fields & item::LITERAL != 0).then(|| used_literal(&bytes));
+        joined.image = Some(Image::Inode {
+            block,
+            ino: inode.ino,
+            literal,
+            slot: bytes,
+        });
         Ok(())
     }
 
@@ -417,8 +579,8 @@ impl<'m> Txn<'m> {
         self.use_claim(part)
     }
 
-    /// Frees blocks: their bits are cleared at commit, and they are busy until the next checkpoint
-    /// is durable. A metadata block that this transaction allocated just goes back.
+    /// Frees blocks: their bits are cleared at commit, and they are busy until the checkpoint with
+    /// that is durable. A metadata block that this transaction allocated just goes back.
     ///
     /// May sleep: reads a bitmap block, and for metadata waits for the blocks' writeback. Errors:
     /// EUCLEAN if the run cannot be an allocated one; EIO.
@@ -431,15 +593,24 @@ impl<'m> Txn<'m> {
             ));
         }
         self.attach(range)?;
+        let was = self.stale.len();
         if kind == FreeKind::Meta {
             for n in 0..range.len {
-                self.m
-                    .buf()
-                    .forget(range.start.saturating_add(u64::from(n)));
+                let block = range.start.saturating_add(u64::from(n));
+                if let Some(buf) = self.m.buf().forget(block) {
+                    buf.pin();
+                    self.stale.must_push(buf);
+                }
             }
         }
         if range.len == 1 {
             if let Some(at) = self.metas.iter().position(|r| *r == range) {
+                // The log never heard of it.
+                while self.stale.len() > was {
+                    if let Some(buf) = self.stale.pop() {
+                        buf.unpin();
+                    }
+                }
                 self.metas.swap_remove(at);
                 self.spare.must_push(range);
                 self.promised = self.promised.saturating_add(1);
@@ -447,76 +618,20 @@ impl<'m> Txn<'m> {
             }
         }
         self.dirty = true;
+        if kind == FreeKind::Meta {
+            self.cancels.must_push(range);
+        }
         self.frees.must_push(range);
         Ok(())
     }
+}
 
-    /// Commits. Afterwards the objects may be unlocked; on disk everything is with the next
-    /// checkpoint. May sleep. Errors: EUCLEAN if the bitmaps contradict what was used and freed:
-    /// the file system is shut down.
-    pub fn commit(mut self) -> Result {
-        self.commit_changes()
-    }
-
-    fn commit_changes(&mut self) -> Result {
-        self.m.check_live()?;
-        if let Err(error) = self.precommit() {
-            self.m.note_error(&error, 0, 0);
-            // Dropped while dirty: shuts down.
-            return Err(error);
-        }
-        while let Some(changed) = self.changed.pop() {
-            let _ = changed.chunks;
-            changed.buf.set_dirty();
-            changed.buf.unpin();
-        }
-        let lsn = self.m.commit_lsn();
-        while let Some(inode) = self.inodes.pop() {
-            inode::mark_dirty(self.m, &inode, lsn);
-        }
-        self.dirty = false;
-        self.m.stats().add_commits(1);
-        self.m.kick_checkpoint();
-        Ok(())
-    }
-
-    /// Commits this transaction and goes on with another one, without passing the gate again: for
-    /// chains that keep ILOCKs. What is still locked has to be joined and changed in each link.
-    ///
-    /// Does not wait for busy blocks (they may be the chain's own). Errors: those of
-    /// [`Self::commit`]; ENOSPC if the blocks for the next link are not to be had, with this link
-    /// committed.
-    pub fn roll(mut self, res: TxnRes) -> Result<Txn<'m>> {
-        let goal = self.spare.last().map_or(DiskBlock(0), |r| r.start);
-        self.commit_changes()?;
-
-        let m = self.m;
-        let mut next = Txn::new(m, res, 0, false)?;
-        // The blocks that were not needed are the next link's first ones.
-        let carried = self.promised.min(res.blocks);
-        next.promised = carried;
-        self.promised -= carried;
-        let mut left = carried;
-        while left > 0 {
-            let Some(range) = self.spare.pop() else { break };
-            let n = range.len.min(left);
-            next.spare.must_push(BlockRange::new(range.start, n));
-            left -= n;
-            if n < range.len {
-                self.spare.must_push(BlockRange::new(
-                    range.start.saturating_add(u64::from(n)),
-                    range.len - n,
-                ));
-            }
-        }
-        let more = res.blocks - carried;
-        m.alloc().promise(u64::from(more), res.pool)?;
-        next.promised = res.blocks;
-        next.reserve_memory(false)?;
-        m.fill(&mut next, goal, false)?;
-        next.open = self.open.take();
-        Ok(next)
-    }
+/// Bytes of the literal area of an encoded slot up to the last one that is not zero, rounded up to
+/// what a record can have.
+fn used_literal(slot: &[u8]) -> usize {
+    let area = slot.get(LITERAL_OFFSET..).unwrap_or(&[]);
+    let end = area.iter().rposition(|b| *b != 0).map_or(0, |at| at + 1);
+    end.next_multiple_of(8).min(area.len())
 }
 
 impl<'m> Deref for Txn<'m> {
@@ -541,6 +656,12 @@ impl Drop for Body<'_> {
         }
         while let Some(changed) = self.changed.pop() {
             changed.buf.unpin();
+        }
+        while let Some(buf) = self.stale.pop() {
+            buf.unpin();
+        }
+        while let Some(joined) = self.inodes.pop() {
+            inode::detach(self.m, &joined.inode);
         }
         let promised = u64::from(self.promised).saturating_add(self.metas.len() as u64);
         // The blocks first, then the promise: whoever gets the promise finds the blocks.

@@ -10,6 +10,16 @@ void latchfs_helper_memalloc_nofs_restore(unsigned int flags)
 	memalloc_nofs_restore(flags);
 }
 
+unsigned int latchfs_helper_memalloc_noreclaim_save(void)
+{
+	return memalloc_noreclaim_save();
+}
+
+void latchfs_helper_memalloc_noreclaim_restore(unsigned int flags)
+{
+	memalloc_noreclaim_restore(flags);
+}
+
 /* NULL when there is no memory. */
 void *latchfs_helper_try_alloc(size_t size)
 {

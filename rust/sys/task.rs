@@ -82,6 +82,34 @@ impl Drop for NofsScope {
     }
 }
 
+/// While it lives, this task is one that frees memory by what it does: it may use the last
+/// reserves, and its allocations do not reclaim: `memalloc_noreclaim_save` and `_restore`. For the
+/// writer of metadata. Nests, as [`NofsScope`].
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct ReclaimScope {
+    flags: core::ffi::c_uint,
+    _not_send: PhantomData<*const ()>,
+}
+
+impl ReclaimScope {
+    /// Opens the scope.
+    pub(crate) fn enter() -> ReclaimScope {
+        ReclaimScope {
+            // SAFETY: Restored by the drop, in the same task.
+            flags: unsafe { bindings::memalloc_noreclaim_save() },
+            _not_send: PhantomData,
+        }
+    }
+}
+
+impl Drop for ReclaimScope {
+    fn drop(&mut self) {
+        // SAFETY: The flags of the save in the same task.
+        unsafe { bindings::memalloc_noreclaim_restore(self.flags) };
+    }
+}
+
 /// Lets others run; called in every loop that retries a try-lock or a CAS: `cpu_relax()`, and
 /// `cond_resched()` where that is allowed.
 pub(crate) fn relax() {

@@ -24,6 +24,13 @@ pub(crate) fn now() -> Time {
     }
 }
 
+/// Seconds since some moment before the mount; only counts forward: `ktime_get`.
+pub(crate) fn uptime() -> u64 {
+    // SAFETY: No requirements.
+    let nanos = unsafe { bindings::ktime_get() };
+    u64::try_from(nanos).unwrap_or(0) / 1_000_000_000
+}
+
 /// 64 random bits: `get_random_u64`.
 pub(crate) fn random_u64() -> u64 {
     // SAFETY: No requirements.

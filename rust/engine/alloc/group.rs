@@ -296,13 +296,14 @@ impl Group {
     }
 
     /// Takes a run for an owner: the best that a bounded search finds. [`None`] if the group has
-    /// none. May sleep for I/O. Errors: the group's header cannot be read.
+    /// none. May sleep for I/O. Errors: the group's header cannot be read; AGAIN if bitmap blocks
+    /// have to be made first.
     pub(super) fn claim(&mut self, cache: &Arc<BufCache>, want: Want) -> Result<Option<AgRange>> {
         self.load(cache)?;
         let (goal_map, goal) = Geometry::bitmap_position(want.goal);
         let count = self.maps.len() as u32;
-        // Behind the watermark only the first block is of interest: each one costs a block write.
-        let reach = self.init.saturating_add(1).min(count);
+        // A bitmap block behind the watermark has to be made before its blocks can be used.
+        let reach = self.init.min(count);
         let centre = goal_map.min(self.init.saturating_sub(1));
         let mut best: Option<(u32, Run)> = None;
         let mut patience = PATIENCE;
@@ -352,11 +353,12 @@ impl Group {
             }
         }
 
-        let mut found = best;
-        if found.is_none() {
-            found = self.claim_beyond(cache, want, reach)?;
+        let poor = best.is_none_or(|(_, run)| run.len < want.want);
+        if poor && reach < count {
+            // There is a better one, once there is a bitmap block for it.
+            return Err(Error::new(Errno::AGAIN));
         }
-        let Some((map, run)) = found else {
+        let Some((map, run)) = best else {
             return Ok(None);
         };
         if !self.sets(map)?.claim(run) {
@@ -365,32 +367,13 @@ impl Group {
         Ok(Some(to_range(map, run)))
     }
 
-    /// The first usable run behind the watermark's own bitmap block: everything before is taken.
-    fn claim_beyond(
-        &mut self,
-        cache: &Arc<BufCache>,
-        want: Want,
-        reach: u32,
-    ) -> Result<Option<(u32, Run)>> {
-        for map in reach..self.maps.len() as u32 {
-            if self.map_free(map) < want.min {
-                continue;
-            }
-            self.build(cache, map)?;
-            let Some(index) = &self.sets(map)?.index else {
-                continue;
-            };
-            if let Some(run) = Self::choose(index, None, want) {
-                return Ok(Some((map, run)));
-            }
-        }
-        Ok(None)
-    }
-
     /// Takes exactly `range`, if all of it is free. For tests and tools that place things.
     pub(super) fn claim_exact(&mut self, cache: &Arc<BufCache>, range: AgRange) -> Result<bool> {
         self.load(cache)?;
         let (map, run) = to_run(range);
+        if map >= self.init {
+            return Err(Error::new(Errno::AGAIN));
+        }
         self.build(cache, map)?;
         Ok(self.sets(map)?.claim(run))
     }
@@ -484,6 +467,60 @@ impl Group {
             }
         }
         Ok(())
+    }
+
+    /// [`Self::release`], but the blocks are claimed at once: to be discarded.
+    pub(super) fn release_claimed(&mut self, out: &mut sys::Vec<AgRange>) -> Result<()> {
+        while let Some(map) = self.closing_maps.pop() {
+            let sets = self.sets(map)?;
+            let empty = Extents::new(false, sets.closing.key());
+            let closing = core::mem::replace(&mut sets.closing, empty);
+            for run in closing.iter() {
+                if !sets.claimed.insert(run) {
+                    return Err(Error::new(Errno::UCLEAN));
+                }
+                out.must_push(to_range(map, run));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the first free run from `from` on that has at least `min` blocks, at most `most` of it.
+    /// `taken` counts its blocks, before they are missed. May sleep for I/O.
+    pub(super) fn take_run(
+        &mut self,
+        cache: &Arc<BufCache>,
+        from: AgBlock,
+        min: u32,
+        most: u32,
+        taken: &sys::atomic::AtomicU64,
+    ) -> Result<Option<AgRange>> {
+        self.load(cache)?;
+        let (first, mut at) = Geometry::bitmap_position(from);
+        for map in first..self.maps.len() as u32 {
+            if self.map_free(map) >= min && self.build(cache, map).is_ok() {
+                let sets = self.sets(map)?;
+                while let Some(run) = sets.index.as_ref().and_then(|i| i.at_or_after(at)) {
+                    let start = run.start.max(at);
+                    let len = run.end().saturating_sub(start);
+                    at = run.end();
+                    if len < min {
+                        continue;
+                    }
+                    let run = Run {
+                        start,
+                        len: len.min(most),
+                    };
+                    taken.fetch_add(u64::from(run.len), sys::atomic::Ordering::AcqRel);
+                    if !sets.claim(run) {
+                        return Err(Error::new(Errno::UCLEAN));
+                    }
+                    return Ok(Some(to_range(map, run)));
+                }
+            }
+            at = 0;
+        }
+        Ok(None)
     }
 
     /// Takes up to `n` blocks for metadata into `out`, from the pool, which is refilled near

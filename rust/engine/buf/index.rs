@@ -1,19 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! One shard of the buffer cache: hash chains and dirty list over one array of slots.
+//! One shard of the buffer cache: hash chains over one array of slots.
 //!
-//! Chains and list are links by slot number, so that a buffer costs one slot (32 bytes) and no
-//! allocation of its own, and so that putting a buffer on the dirty list can never fail: its slot
-//! has the links already. Growth needs memory and therefore happens outside of the shard's
-//! spinlock, as an exchange of the array ([`Storage`]).
+//! Chains are links by slot number, so that a buffer costs one slot (24 bytes) and no allocation of
+//! its own. Growth needs memory and therefore happens outside of the shard's spinlock, as an
+//! exchange of the array ([`Storage`]).
 
 use super::Buf;
 use crate::sys::{self, Arc};
 
 /// No slot.
 const NONE: u32 = u32::MAX;
-/// A slot that is not on the dirty list (the list ends with [`NONE`]).
-const OFF: u32 = u32::MAX - 1;
 /// Slots of a shard's first array.
 const FIRST: usize = 16;
 
@@ -22,9 +19,6 @@ struct Slot {
     buf: Option<Arc<Buf>>,
     /// Next in the chain, or in the list of free slots.
     next: u32,
-    /// Neighbours on the dirty list.
-    dirty_prev: u32,
-    dirty_next: u32,
 }
 
 /// Bytes of a slot.
@@ -72,14 +66,11 @@ impl Storage {
     }
 }
 
-/// Chains and dirty list of a shard. All of it is under the shard's spinlock.
+/// Chains of a shard. All of it is under the shard's spinlock.
 pub(super) struct Shard {
     storage: Storage,
     free: u32,
     used: usize,
-    dirty_first: u32,
-    dirty_last: u32,
-    dirty: usize,
     /// Where the shrinker goes on.
     hand: usize,
 }
@@ -111,9 +102,6 @@ impl Shard {
             storage: Storage::empty(),
             free: NONE,
             used: 0,
-            dirty_first: NONE,
-            dirty_last: NONE,
-            dirty: 0,
             hand: 0,
         }
     }
@@ -159,7 +147,6 @@ impl Shard {
             }
             // A dead one: whoever killed it will not find it any more and has nothing to do.
             let old = slot.buf.replace(buf.clone());
-            self.unlink_dirty(at);
             return Inserted::Done(old);
         }
 
@@ -176,8 +163,6 @@ impl Shard {
             block,
             buf: Some(buf.clone()),
             next: head,
-            dirty_prev: OFF,
-            dirty_next: OFF,
         };
         let at = self.free;
         let at = match self.slot_mut(at) {
@@ -214,8 +199,6 @@ impl Shard {
     }
 
     fn remove_at(&mut self, at: u32) -> Option<Arc<Buf>> {
-        self.unlink_dirty(at);
-
         let slot = self.slot(at)?;
         let (block, next) = (slot.block, slot.next);
         let bucket = self.bucket(block);
@@ -256,8 +239,6 @@ impl Shard {
                     block: 0,
                     buf: None,
                     next: NONE,
-                    dirty_prev: OFF,
-                    dirty_next: OFF,
                 },
             );
             // Never fails: there is more room than before.
@@ -284,60 +265,6 @@ impl Shard {
                 slot.next = next;
             }
         }
-    }
-
-    /// Number of buffers on the dirty list.
-    pub(super) fn dirty(&self) -> usize {
-        self.dirty
-    }
-
-    /// Puts `buf` at the end of the dirty list, unless it is there already or not in the cache.
-    pub(super) fn link_dirty(&mut self, buf: &Arc<Buf>) {
-        let at = self.position(buf.block.get());
-        let last = self.dirty_last;
-        let Some(slot) = self.slot_mut(at) else {
-            return;
-        };
-        let mine = slot.buf.as_ref().is_some_and(|here| Arc::ptr_eq(here, buf));
-        if !mine || slot.dirty_next != OFF {
-            return;
-        }
-        slot.dirty_prev = last;
-        slot.dirty_next = NONE;
-        match self.slot_mut(last) {
-            Some(before) => before.dirty_next = at,
-            None => self.dirty_first = at,
-        }
-        self.dirty_last = at;
-        self.dirty += 1;
-    }
-
-    fn unlink_dirty(&mut self, at: u32) {
-        let Some(slot) = self.slot_mut(at) else {
-            return;
-        };
-        if slot.dirty_next == OFF {
-            return;
-        }
-        let prev = core::mem::replace(&mut slot.dirty_prev, OFF);
-        let next = core::mem::replace(&mut slot.dirty_next, OFF);
-        match self.slot_mut(prev) {
-            Some(before) => before.dirty_next = next,
-            None => self.dirty_first = next,
-        }
-        match self.slot_mut(next) {
-            Some(after) => after.dirty_prev = prev,
-            None => self.dirty_last = prev,
-        }
-        self.dirty = self.dirty.saturating_sub(1);
-    }
-
-    /// Takes the first buffer off the dirty list. It stays in the cache, kept alive by its DIRTY.
-    pub(super) fn pop_dirty(&mut self) -> Option<Arc<Buf>> {
-        let at = self.dirty_first;
-        let buf = self.slot(at)?.buf.clone();
-        self.unlink_dirty(at);
-        buf
     }
 
     /// Shows the shrinker up to `steps` buffers, from where it was last time, until `judge` (which

@@ -55,3 +55,47 @@ impl BufCache {
         freed
     }
 }
+
+/// The name of one life of a buffer, without a reference: what a pointer is in C.
+pub struct BufHandle {
+    cache: Arc<BufCache>,
+    block: DiskBlock,
+    generation: u32,
+}
+
+impl BufHandle {
+    /// The block.
+    pub fn block(&self) -> DiskBlock {
+        self.block
+    }
+
+    /// Where the pointer leads: [`None`] if the buffer is gone or has another life. Does not sleep.
+    pub fn follow(&self) -> Option<BufRef> {
+        let buf = self.cache.peek(self.block)?;
+        (buf.generation() == self.generation).then_some(buf)
+    }
+}
+
+impl BufRef {
+    /// The name of this life of the buffer.
+    pub(crate) fn handle(&self) -> BufHandle {
+        BufHandle {
+            cache: self.buf.cache.clone(),
+            block: self.block(),
+            generation: self.generation(),
+        }
+    }
+
+    /// Whether it is newer than the disk, as the word says.
+    pub(crate) fn is_unwritten(&self) -> bool {
+        let state = self.buf.state.load();
+        state.is_dirty() || state.is_writeback()
+    }
+}
+
+impl BufCache {
+    /// The buffer of `block` if it is cached, whatever its state. Does not sleep.
+    pub(crate) fn cached(&self, block: DiskBlock) -> Option<BufRef> {
+        self.peek(block)
+    }
+}

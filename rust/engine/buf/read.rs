@@ -37,7 +37,8 @@ impl Buf {
             owner: AtomicU64::new(owner.0),
             kind: AtomicU32::new(kind::code(kind)),
             error: AtomicU32::new(0),
-            pins: AtomicU32::new(0),
+            item: LogItem::new(),
+            flight: Spin::new(None),
             cache: cache.clone(),
             content: ContentLock::new(content),
         }
@@ -273,13 +274,16 @@ impl BufCache {
     }
 
     /// The block was freed: what is cached of it is never written again and goes with its last
-    /// user. May sleep: waits for readers and for the end of writeback.
-    pub(crate) fn forget(&self, block: DiskBlock) {
-        let Some(buf) = self.peek(block) else { return };
+    /// user. Returns the buffer if there is one. May sleep: waits for readers and for the end of
+    /// writeback.
+    pub(crate) fn forget(&self, block: DiskBlock) -> Option<BufRef> {
+        let buf = self.peek(block)?;
         self.read_queue(block)
             .wait(|| !buf.buf.state.load().is_reading());
         let mut content = buf.write();
         buf.mark_stale(&mut content);
+        drop(content);
+        Some(buf)
     }
 
     fn head(&self, content: &mut Block, block: DiskBlock, kind: BlockKind, owner: Owner) {

@@ -95,11 +95,42 @@ impl BufCache {
         }
     }
 
+    /// Waits for reads that nobody else waits for (readahead): a buffer must not go under I/O, nor
+    /// the device under a buffer. Nobody begins a read any more. May sleep for the I/O.
+    fn wait_reads(&self) {
+        for shard in self.shards.iter() {
+            loop {
+                let mut reading = None;
+                let mut guard = shard.lock();
+                let slots = guard.slots();
+                guard.sweep(
+                    slots,
+                    |buf| {
+                        if buf.state.load().is_reading() {
+                            reading = Some(buf.clone());
+                            return None;
+                        }
+                        Some(false)
+                    },
+                    |_| {},
+                );
+                drop(guard);
+                let Some(buf) = reading else { break };
+                sys::sync_point!("eb.purge.waits", buf.block.get());
+                self.read_queue(buf.block)
+                    .wait(|| !buf.state.load().is_reading());
+            }
+        }
+    }
+
     /// Unmount: drops everything. Returns how many dirty buffers were lost and how many are still
     /// in use and stay; both are 0 after a clean unmount. May sleep.
     pub fn purge(&self) -> (u64, u64) {
         let mut lost = 0;
         let mut held = 0;
+        if !sys::mutant!(Seed002Purge) {
+            self.wait_reads();
+        }
 
         for shard in self.shards.iter() {
             let mut seen = 0;
@@ -120,7 +151,6 @@ impl BufCache {
                             }
                             None => held += 1,
                         }
-                        sys::sync_point!("eb.purge.kept", buf.block.get());
                         Some(false)
                     },
                     |buf| gone = Some(buf),

@@ -347,6 +347,13 @@ impl BufState {
         Self::token(old, new)
     }
 
+    /// The log is down: what the disk does not have is given up. A reference is held. Returns whether
+    /// the buffer was dirty.
+    pub fn abandon(&self) -> bool {
+        self.step(|w| (w & DIRTY != 0).then_some(w & !DIRTY))
+            .is_some()
+    }
+
     /// Unmount: kills a buffer that nobody uses and no I/O is on, dirty or not. Returns whether
     /// content was lost with it. Nothing else runs.
     pub fn discard(&self) -> Option<(DeadToken, bool)> {

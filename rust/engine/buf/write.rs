@@ -1,207 +1,237 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Writing dirty buffers: delayed writes, sorted by block, asynchronous.
+//! Writing a buffer: sealed, verified, asynchronous, with the flush tokens of the items it carries.
 //!
-//! A write owns a [`WbToken`] from the step that takes DIRTY away to the end of its I/O: the buffer
-//! and the shared hold on its content travel together, and neither can be left behind.
+//! A [`LockedBuf`] is a buffer held exclusively together with a reference of its own. Writing it
+//! makes a [`WbToken`] of it: the shared hold on the content, and the tokens of all items whose
+//! images are in it, travel with the I/O and none of them can be left behind.
 
 use super::*;
-use crate::engine::sort::sort_by_key;
+use crate::engine::{
+    ail::{policy::Retry, Ail, FlushToken},
+    health::LogDown, //
+};
 use crate::format::{header::seal, verify_block, Lsn};
 use crate::sys::{ExclToken, SharedToken, SysResult};
 
-/// Buffers handled between two sorts when there is no memory to sort all at once.
-const SMALL_BATCH: usize = 256;
-
-/// Writes in flight, and what became of those that ended.
-pub(super) struct Writes {
-    inflight: AtomicU64,
-    done: WaitQueue,
-    /// First errno since the last [`BufCache::wait_writes`]; 0 if none.
-    error: AtomicU32,
+/// The write of one buffer: there is one while it is under way, and after it has failed.
+#[derive(Default)]
+pub(super) struct Flight {
+    /// What the write owns.
+    tokens: sys::Vec<FlushToken>,
+    /// Failures since the last success.
+    retry: Retry,
 }
 
-impl Writes {
-    pub(super) fn new() -> Self {
-        Self {
-            inflight: AtomicU64::new(0),
-            done: WaitQueue::new(),
-            error: AtomicU32::new(0),
+/// A buffer whose content is held exclusively, and a reference of its own. Unlocks when dropped.
+/// May be handed to another task.
+#[must_use]
+pub struct LockedBuf {
+    buf: BufRef,
+    token: Option<ExclToken>,
+}
+
+impl LockedBuf {
+    /// Locks a buffer if that needs no waiting. Takes the reference: nobody can lock a buffer that
+    /// he has none on. Any context but interrupts.
+    pub(crate) fn try_lock(buf: BufRef) -> core::result::Result<Self, BufRef> {
+        match buf.buf.content.try_lock_owned() {
+            Some(token) => Ok(Self {
+                buf,
+                token: Some(token),
+            }),
+            None => Err(buf),
         }
     }
-}
 
-/// What a round of writing did.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct WriteStats {
-    /// Buffers given to the device.
-    pub submitted: u64,
-    /// Buffers found clean or freed.
-    pub skipped: u64,
-}
+    /// The buffer.
+    pub fn buf(&self) -> &BufRef {
+        &self.buf
+    }
 
-/// One write between [`BufState::start_writeback`] and its completion.
-#[must_use = "a write that was begun has to be submitted"]
-struct WbToken {
-    buf: Arc<Buf>,
-    hold: SharedToken,
-}
+    /// What `f` makes of the content. [`None`] never.
+    pub(crate) fn with<R>(
+        &mut self,
+        f: impl FnOnce(&mut [u8; sys::BLOCK_BYTES]) -> R,
+    ) -> Option<R> {
+        let token = self.token.as_mut()?;
+        Some(f(&mut self.buf.buf.content.access(token)))
+    }
 
-impl Buf {
-    /// Takes DIRTY away, seals and verifies the block. [`None`] if there is nothing to write.
-    /// Errors: the block would not pass its own verifier; it stays dirty and must not be written.
-    fn begin_write(self: Arc<Self>, lsn: Lsn) -> Result<Option<WbToken>> {
-        let mut excl: ExclToken = self.content.lock_owned();
-        if !self.state.start_writeback() {
-            self.content.unlock(excl);
-            return Ok(None);
+    /// Starts writing the buffer, sealed at `lsn`; `tokens` are those of the items it has images
+    /// of, and belong to the write from here on. Does not wait for the I/O. False if it is not
+    /// written because it would not pass its own verifier: its items have failed for good then.
+    pub(crate) fn write(
+        mut self,
+        ail: &Arc<Ail>,
+        lsn: Lsn,
+        tokens: sys::Vec<FlushToken>,
+    ) -> bool {
+        let Some(mut token) = self.token.take() else {
+            return false;
+        };
+        let buf = self.buf.buf.clone();
+        // An image of an inode makes its block dirty.
+        self.buf.set_dirty();
+        if !buf.state.start_writeback() {
+            // Stale, and nobody looked: what was in it is not needed.
+            buf.content.unlock(token);
+            end_items(ail, tokens, Err(Errno::STALE), &buf);
+            return false;
         }
-        self.cache.dirty.fetch_sub(1, Ordering::Relaxed);
+        buf.cache.dirty.fetch_sub(1, Ordering::Relaxed);
 
         let verdict = {
-            let mut content = self.content.access(&mut excl);
-            seal(&mut content, self.kind(), &self.cache.context, lsn);
+            let mut content = buf.content.access(&mut token);
+            seal(&mut content, buf.kind(), &buf.cache.context, lsn);
             verify_block(
                 &content,
-                self.kind(),
-                &self.cache.context,
-                self.block,
-                Some(self.owner()),
+                buf.kind(),
+                &buf.cache.context,
+                buf.block,
+                Some(buf.owner()),
             )
         };
         if let Err(defect) = verdict {
-            let error = self.damaged("write", defect);
-            self.end_write(false);
-            self.content.unlock(excl);
-            return Err(error);
+            // Wrong in memory: writing it again will not make it better.
+            let error = buf.damaged("write", defect);
+            end_items(ail, tokens, Err(error.errno()), &buf);
+            buf.end_write(false);
+            buf.content.unlock(token);
+            ail.give_up(error.errno());
+            return false;
         }
-        let hold = self.content.downgrade(excl);
-        Ok(Some(WbToken { buf: self, hold }))
-    }
 
+        let hold = buf.content.downgrade(token);
+        let failed = buf.flight.lock().take();
+        let mut flight = match failed {
+            Some(failed) => failed,
+            None => sys::must_box(Flight::default()),
+        };
+        flight.tokens = tokens;
+        *buf.flight.lock() = Some(flight);
+        ail.write_begins();
+        let block = buf.block.get();
+        let device = buf.cache.dev.clone();
+        device.submit_write(block, buf, hold);
+        true
+    }
+}
+
+impl Drop for LockedBuf {
+    fn drop(&mut self) {
+        if let Some(token) = self.token.take() {
+            self.buf.buf.content.unlock(token);
+        }
+    }
+}
+
+/// One write that has come back from the device.
+#[must_use = "its items have to hear of it"]
+struct WbToken {
+    buf: Arc<Buf>,
+    hold: SharedToken,
+    flight: sys::Box<Flight>,
+}
+
+/// The items of a write hear what became of it.
+fn end_items(
+    ail: &Arc<Ail>,
+    tokens: sys::Vec<FlushToken>,
+    result: SysResult<()>,
+    buf: &Arc<Buf>,
+) {
+    let _ = buf;
+    sys::sync_point!("buf.ioend.before_items", buf.block.get());
+    let (bag, tail) = ail.complete(tokens, result);
+    sys::sync_point!("buf.ioend.after_ail_remove", buf.block.get());
+    drop(bag);
+    sys::sync_point!("buf.ioend.after_detach", buf.block.get());
+    if tail.moved {
+        // The pusher is among those who wait, and tells the log.
+        ail.wake();
+    }
+}
+
+impl WbToken {
+    /// The end: items, then the buffer's word, then the content lock. Does not wait for anything.
+    fn finish(self, ail: &Arc<Ail>, result: SysResult<()>) {
+        let Self {
+            buf,
+            hold,
+            mut flight,
+        } = self;
+        let tokens = core::mem::take(&mut flight.tokens);
+        if let Err(errno) = result {
+            buf.write_failed(ail, errno, &mut flight.retry);
+            // The next write counts on.
+            *buf.flight.lock() = Some(flight);
+        }
+        end_items(ail, tokens, result, &buf);
+        buf.end_write(result.is_ok());
+        buf.content.unshare(hold);
+    }
+}
+
+impl Buf {
     /// The state part of the end of a write; the content lock is still held.
     fn end_write(self: &Arc<Self>, ok: bool) {
         if !ok {
             self.cache.dirty.fetch_add(1, Ordering::Relaxed);
         }
-        let dead = self.state.end_writeback(ok);
-        if !ok {
-            self.cache.link_dirty(self);
-        }
-        if let Some(token) = dead {
+        if let Some(token) = self.state.end_writeback(ok) {
             self.cache.bury(self, token);
         }
+    }
+
+    /// Counts a failure, tells it once, and asks the policy.
+    fn write_failed(&self, ail: &Arc<Ail>, errno: Errno, retry: &mut Retry) {
+        let known = retry.errno == errno.raw() as u32;
+        ail.judge(errno, retry);
+        if known {
+            return;
+        }
+        sys::pr_err!(
+            "block {} ({}) could not be written: {}\n",
+            self.block,
+            self.kind().as_str(),
+            errno
+        );
+        let error = Error::new(errno);
+        self.cache.faults.note(&error, 0, self.block.get());
     }
 
     /// The end of a write's I/O. In task context; does not wait for anything.
     pub(super) fn write_done(self: Arc<Self>, hold: SharedToken, result: SysResult<()>) {
         let result = result.and(sys::fail_point!("buf.write.submit", self.block.get()));
-        if let Err(errno) = result {
-            sys::pr_err!(
-                "block {} ({}) could not be written: {}\n",
-                self.block,
-                self.kind().as_str(),
-                errno
-            );
-            let error = Error::new(errno);
-            self.cache.faults.note(&error, 0, self.block.get());
-            let _ = self.cache.writes.error.compare_exchange(
-                0,
-                errno.raw() as u32,
-                Ordering::Relaxed,
-                Ordering::Relaxed,
-            );
-        }
-        self.end_write(result.is_ok());
-        self.content.unshare(hold);
-
-        let cache = self.cache.clone();
-        // The buffer may be freed here; the cache counts it as in flight until it is done with.
-        drop(self);
-        if cache.writes.inflight.fetch_sub(1, Ordering::Release) == 1 {
-            cache.writes.done.wake_all();
-        }
+        let flight = self.flight.lock().take();
+        let ail = flight
+            .as_ref()
+            .and_then(|flight| flight.tokens.first())
+            .map(|token| token.ail().clone());
+        let (Some(flight), Some(ail)) = (flight, ail) else {
+            // Every write has a token; without one nobody can be told.
+            debug_assert!(false, "a write without a flush token");
+            self.end_write(result.is_ok());
+            self.content.unshare(hold);
+            return;
+        };
+        let write = WbToken {
+            buf: self,
+            hold,
+            flight,
+        };
+        write.finish(&ail, result);
+        // The buffer may be gone; who waits for the write may go on.
+        ail.write_ended();
     }
 }
 
-impl BufCache {
-    /// Starts writing all buffers that are dirty now, ascending by block number, stamped with
-    /// `lsn`. Buffers that an open transaction has changed are left dirty.
-    ///
-    /// May sleep: waits for modifiers of a block and for memory, not for the I/O. Errors: EUCLEAN
-    /// if a block in memory does not pass its verifier; the others are written.
-    pub fn write_dirty(self: &Arc<Self>, lsn: Lsn) -> Result<WriteStats> {
-        let mut stats = WriteStats::default();
-        let mut verdict = Ok(());
-
-        // Buffers that fail go back on the list: two passes are enough to see each of them.
-        let mut left = self.dirty_linked();
-        while left > 0 {
-            let mut batch = self.collect(left)?;
-            if batch.is_empty() {
-                break;
-            }
-            left = left.saturating_sub(batch.len());
-            sort_by_key(&mut batch, |buf| buf.block);
-            sys::plugged(|| {
-                for buf in batch {
-                    match self.submit(buf, lsn) {
-                        Ok(true) => stats.submitted += 1,
-                        Ok(false) => stats.skipped += 1,
-                        Err(error) => verdict = Err(error),
-                    }
-                }
-            });
+impl BufRef {
+    /// The log is down: what is in memory and not on the disk is given up. Does not sleep.
+    pub(crate) fn abandon(&self, _down: &LogDown) {
+        if self.buf.state.abandon() {
+            self.buf.cache.dirty.fetch_sub(1, Ordering::Relaxed);
         }
-        verdict.map(|()| stats)
-    }
-
-    fn submit(&self, buf: Arc<Buf>, lsn: Lsn) -> Result<bool> {
-        if buf.pins.load(Ordering::Acquire) != 0 {
-            self.link_dirty(&buf);
-            return Ok(false);
-        }
-        let Some(WbToken { buf, hold }) = buf.begin_write(lsn)? else {
-            return Ok(false);
-        };
-        self.writes.inflight.fetch_add(1, Ordering::Relaxed);
-        let block = buf.block.get();
-        self.dev.submit_write(block, buf, hold);
-        Ok(true)
-    }
-
-    /// Waits until no write is in flight; gives the first error since the last call. May sleep.
-    pub fn wait_writes(&self) -> Result<()> {
-        self.writes
-            .done
-            .wait(|| self.writes.inflight.load(Ordering::Acquire) == 0);
-        match self.writes.error.swap(0, Ordering::Relaxed) {
-            0 => Ok(()),
-            errno => Err(Error::new(Errno::from_raw(errno as i32))),
-        }
-    }
-
-    /// Buffers on dirty lists.
-    fn dirty_linked(&self) -> usize {
-        self.shards.iter().fold(0, |sum: usize, shard| {
-            sum.saturating_add(shard.lock().dirty())
-        })
-    }
-
-    /// Takes up to `want` buffers off the dirty lists.
-    fn collect(&self, want: usize) -> Result<sys::Vec<Arc<Buf>>> {
-        let mut batch = sys::Vec::new();
-        if batch.try_reserve(want).is_err() {
-            batch.must_reserve(want.min(SMALL_BATCH));
-        }
-        for shard in self.shards.iter() {
-            let mut shard = shard.lock();
-            while batch.len() < batch.capacity() {
-                let Some(buf) = shard.pop_dirty() else { break };
-                // There is room: looked at above, under the same lock.
-                let _ = batch.push_within_capacity(buf);
-            }
-        }
-        Ok(batch)
     }
 }

@@ -172,6 +172,7 @@ fn step(
     core.disk_size = size;
     core.bump();
     extents.trim_meta();
+    txn.log_inode(inode, extents.inner())?;
     txn.commit()?;
     inode.file.set_disk_size(size);
     Ok(at)

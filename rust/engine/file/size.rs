@@ -79,7 +79,7 @@ pub fn fsync_metadata(m: &Arc<Mount>, inode: &InodeRef, _datasync: bool) -> Resu
         return Ok(());
     }
     log_size(m, inode)?;
-    m.checkpoint()
+    m.log_force_item(&inode.log)
 }
 
 /// Logs the size if it can be larger than the disk knows.
@@ -102,6 +102,7 @@ fn log_size(m: &Arc<Mount>, inode: &InodeRef) -> Result {
     let core = &mut extents.inner().core;
     core.disk_size = size;
     core.bump();
+    txn.log_core(inode, extents.inner())?;
     txn.commit()?;
     inode.file.set_disk_size(size);
     Ok(())

@@ -202,6 +202,7 @@ impl Links<'_> {
 
             let ctx = inode_ctx(self.m, self.inode);
             let step = disk::truncate_step(self.m, &mut txn, &ctx, &mut inner.data, self.from)?;
+            txn.log_inode(self.inode, inner)?;
             let locks = match mark.filter(|_| !step.done) {
                 Some(mut delta) => {
                     self.marked = Mark::Ours;

@@ -82,7 +82,7 @@ pub fn writeback_range(
             }
             // All that is promised but not in use is busy: a checkpoint makes it usable. It needs
             // no folio and no data I/O.
-            Err(e) if e.is(Errno::AGAIN) => m.checkpoint()?,
+            Err(e) if e.is(Errno::AGAIN) => m.release_busy()?,
             other => return other,
         }
         tries += 1;

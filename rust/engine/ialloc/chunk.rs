@@ -32,7 +32,7 @@ use crate::{
             INODES_PER_BLOCK,
         },
     },
-    sys::{atomic::Ordering, Arc, Errno, NofsScope},
+    sys::{Arc, Errno, NofsScope},
 };
 use core::mem::offset_of;
 
@@ -218,13 +218,7 @@ fn add(
     };
     inner.inodes = inodes;
     inner.free = free;
-    let counts = m.counts();
-    counts
-        .inodes
-        .fetch_add(u64::from(CHUNK_INODES), Ordering::Relaxed);
-    counts
-        .free
-        .fetch_add(u64::from(CHUNK_INODES), Ordering::Relaxed);
+    txn.count_inodes(i64::from(CHUNK_INODES), i64::from(CHUNK_INODES), 0);
     txn.modify(&header, |b| inner.store(b))?;
     txn.commit()?;
 
@@ -310,11 +304,12 @@ fn init_slots(
 ) -> Result {
     let owner = Owner::inode_file(group.ag);
     let mut index = chunk.saturating_mul(CHUNK_INODES);
+    txn.log_inode_init(range.start, Ino::new(group.ag, index));
     for i in 0..u64::from(CHUNK_BLOCKS) {
         let buf = m
             .buf()
             .fresh(range.start.saturating_add(i), INODE_BLOCK, owner)?;
-        txn.modify(&buf, |b| {
+        txn.modify_ordered(&buf, |b| {
             let block = b.whole();
             for k in 0..INODES_PER_BLOCK {
                 let ino = Ino::new(group.ag, index.saturating_add(k));

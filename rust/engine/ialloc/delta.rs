@@ -22,10 +22,7 @@ use crate::{
         imap::{ChunkMasks, MapBlock},
         units::Ino,
     },
-    sys::{
-        atomic::{AtomicU64, Ordering},
-        Errno, //
-    },
+    sys::Errno,
 };
 use core::mem::{offset_of, size_of};
 use zerocopy::IntoBytes as _;
@@ -158,14 +155,14 @@ impl<'m> MapDelta<'m> {
                 .and_then(|at| locks.get_mut(at))
                 .and_then(|lock| lock.as_deref_mut())
                 .ok_or_else(|| Error::new(Errno::UCLEAN))?;
-            change.make(self.m, txn, inner)?;
+            change.make(txn, inner)?;
         }
         Ok(MapLocks { _locks: locks })
     }
 }
 
 impl Change<'_> {
-    fn make(&self, m: &Mount, txn: &mut Txn<'_>, inner: &mut super::AgInner) -> Result {
+    fn make(&self, txn: &mut Txn<'_>, inner: &mut super::AgInner) -> Result {
         let flip = self.op.flip();
         let (block, n) = place_of(self.ino.chunk());
         let bit = 1_u64 << self.ino.chunk_bit();
@@ -222,9 +219,11 @@ impl Change<'_> {
         };
         inner.free = free;
         inner.orphans = orphans;
-        let counts = m.counts();
-        count(&counts.free, flip.alloc.1, flip.alloc.0);
-        count(&counts.orphans, was_orphan, flip.orphan);
+        txn.count_inodes(
+            0,
+            moved_by(flip.alloc.1, flip.alloc.0),
+            moved_by(was_orphan, flip.orphan),
+        );
         txn.modify(&self.header, |b| inner.store_counts(b))?;
 
         if self.op == MapOp::Free {
@@ -247,13 +246,9 @@ fn moved(count: u32, down: bool, up: bool) -> Option<u32> {
     }
 }
 
-/// [`moved`] for a count of the whole file system.
-fn count(total: &AtomicU64, down: bool, up: bool) {
-    match (down, up) {
-        (true, false) => total.fetch_sub(1, Ordering::Relaxed),
-        (false, true) => total.fetch_add(1, Ordering::Relaxed),
-        _ => return,
-    };
+/// [`moved`] for a count of the whole file system: by how much.
+fn moved_by(down: bool, up: bool) -> i64 {
+    i64::from(up).saturating_sub(i64::from(down))
 }
 
 /// [`moved`] for the counts of a map block.

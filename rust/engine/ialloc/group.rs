@@ -7,8 +7,8 @@ use crate::{
     engine::{
         error::{Error, Result},
         fork::{Fork, ForkFormat, HIDDEN_FORK_BYTES},
-        inode::{bag::Bag, cache::Cache, Inode, InodeRef},
-        locks::{AgInodeLock, EmptyChunks, InodeClaims, InodeDirty, InodeGcList},
+        inode::{bag::Bag, cache::Cache, InodeRef},
+        locks::{AgInodeLock, EmptyChunks, InodeClaims, InodeGcList},
         mount::Mount,
         namespace::GcWorkers,
         txn::BlockMut,
@@ -20,7 +20,6 @@ use crate::{
     },
     sys::{
         atomic::AtomicU32,
-        Arc,
         Errno,
         RwSem,
         RwSemReadGuard,
@@ -69,13 +68,6 @@ impl InodeSpace {
     pub(crate) fn groups(&self) -> &[Group] {
         &self.groups
     }
-
-    /// Puts a dirty inode on the list of its group. May sleep for memory.
-    pub(crate) fn dirty(&self, inode: &Arc<Inode>) {
-        if let Ok(group) = self.group(inode.ino.ag()) {
-            group.dirty.add(inode.clone());
-        }
-    }
 }
 
 /// The inodes of one allocation group.
@@ -86,8 +78,6 @@ pub(crate) struct Group {
     lock: RwSem<AgInner, AgInodeLock>,
     /// Numbers that are taken in memory, and where free ones may be.
     pub(super) pick: Spin<Pick, InodeClaims>,
-    /// Inodes with changes that are not in their slots.
-    pub(crate) dirty: Bag<Arc<Inode>, InodeDirty>,
     /// Inodes whose last user has gone.
     pub(crate) doomed: Bag<InodeRef, InodeGcList>,
     /// Chunks that may be empty: new ones, and those whose last inode was freed.
@@ -160,7 +150,6 @@ impl Group {
                 room: BitSet::none(),
                 epoch: 0,
             }),
-            dirty: Bag::new(),
             doomed: Bag::new(),
             empty: Bag::new(),
         })?)

@@ -25,7 +25,7 @@ use crate::{
         imap::MapBlock,
         units::{BlockRange, FileBlock, Ino, CHUNK_BLOCKS, CHUNK_INODES},
     },
-    sys::{atomic::Ordering, Arc, NofsScope},
+    sys::{Arc, NofsScope},
 };
 
 /// Frees the chunks that became empty, as far as nothing of them is in use. Called after a
@@ -150,13 +150,8 @@ fn reap(m: &Arc<Mount>, group: &Group, chunk: u32) -> Result<Reaped> {
     };
     inner.inodes = inodes;
     inner.free = free;
-    let counts = m.counts();
-    counts
-        .inodes
-        .fetch_sub(u64::from(CHUNK_INODES), Ordering::Relaxed);
-    counts
-        .free
-        .fetch_sub(u64::from(CHUNK_INODES), Ordering::Relaxed);
+    let gone = i64::from(CHUNK_INODES).saturating_neg();
+    txn.count_inodes(gone, gone, 0);
     txn.modify(&header, |b| inner.store(b))?;
     txn.commit()?;
     group.pick.lock().room.set(block);

@@ -2,7 +2,7 @@
 
 //! A list to which is added under a spinlock and which is emptied at once.
 //!
-//! The lists of dirty inodes and of inodes to inactivate are such. Elements are kept in segments,
+//! The lists of inodes to inactivate and of chunks that may be empty are such. Elements are kept in segments,
 //! so that adding never moves the others; the memory for a segment is allocated outside of the
 //! lock.
 

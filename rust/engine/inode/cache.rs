@@ -135,7 +135,7 @@ impl Cache {
     }
 
     /// [`Self::new`] with another number of shards, at least 1.
-    pub(super) fn with_shards(shards: usize) -> Result<Self> {
+    pub(crate) fn with_shards(shards: usize) -> Result<Self> {
         let mut more = Vec::try_with_capacity(shards)?;
         for _ in 1..shards {
             more.try_push(Shard::new())?;
@@ -178,6 +178,16 @@ impl Cache {
                 Err(Gone::Dead) => Found::Nothing,
                 Err(Gone::Unlinked) => Found::Unlinked,
             },
+        }
+    }
+
+    /// The object of `ino` in any living state, for the flush of its slot: free numbers and inodes
+    /// that are being freed have changes to be written, too. No use is taken. Never sleeps.
+    pub(crate) fn peek(&self, ino: Ino) -> Option<Arc<Inode>> {
+        let table = self.shard(ino).lock();
+        match table.find(ino) {
+            Some(Entry::Object(inode)) if !inode.state.is_dead() => Some(inode.clone()),
+            _ => None,
         }
     }
 

@@ -3,99 +3,128 @@
 //! From the object to its slot.
 //!
 //! A transaction that changes an inode attaches the inode's block first ([`attach`], rules S3): a
-//! read error is met while nothing has changed. The commit puts the inode on its group's dirty list
-//! ([`mark_dirty`]). A checkpoint copies core and inline data of each dirty inode into its slot
-//! ([`flush_dirty`]), sealed with the log position of the inode's last commit: positions are per
+//! read error is met while nothing has changed. The attachment is the entry in the AIL, which owns
+//! the reference to the block's buffer until the inode is clean. When the pusher has locked that
+//! buffer, all inodes of the block that can be flushed are ([`flush_cluster`]): each one's core and
+//! inline data go into its slot, sealed with the log position of its own item. Positions are per
 //! slot, because the other slots of the block may be newer or older (rules M2).
+//!
+//! Compare `xfs_iflush_cluster`.
 
-use super::{Inode, InodeRef};
+use super::{cache::Cache, Inode, InodeRef};
 use crate::{
     engine::{
-        buf::BufRef,
+        ail::{Ail, FlushToken},
+        buf::LockedBuf,
         error::{Error, Result},
         ialloc,
         mount::Mount,
     },
-    format::{header::BlockKind, inode::InodeSlot, units::Lsn},
-    sys::{Arc, Errno},
+    format::{
+        header::{BlockKind, Context},
+        inode::InodeSlot,
+        units::{Ino, Lsn, INODES_PER_BLOCK},
+    },
+    sys::{Arc, Errno, Vec},
 };
 
-/// Where an inode's changes go.
-#[derive(Default)]
-pub(crate) struct Item {
-    /// The block with the slot, from the first change after a flush to that change's flush.
-    buf: Option<BufRef>,
-    /// Position of the last commit that changed the inode.
-    lsn: Lsn,
-}
+/// The kind of an inode block, in one place.
+pub(crate) const INODE_BLOCK: BlockKind = BlockKind::Inodes;
 
-/// Reads the block of the inode's slot and keeps it until the next flush, if that was not done
-/// since the last one. Before the first change of a transaction. The caller holds the ILOCK
-/// exclusively. Takes the AG inode lock shared; may sleep. EIO, ENOMEM, EUCLEAN.
+/// A transaction is about to change the inode: pins it, and makes its entry in the AIL with the
+/// block of its slot, if there is none. Once for each transaction and inode, before its first
+/// change. The caller holds the ILOCK exclusively. Takes the AG inode lock shared; may sleep. EIO,
+/// ENOMEM, EUCLEAN.
 pub fn attach(m: &Mount, inode: &InodeRef) -> Result {
-    if inode.item.lock().buf.is_some() {
+    if m.ail().join(inode.object()) {
         return Ok(());
     }
     let buf = ialloc::read_inode_block(m, inode.ino)?;
     // Under the exclusive ILOCK nobody attaches at the same time.
-    inode.item.lock().buf = Some(buf);
+    m.ail().attach(inode.object(), buf);
     Ok(())
 }
 
-/// Remembers that the inode was changed by the commit at `lsn`. The caller holds the ILOCK
-/// exclusively and has attached the inode. May sleep for memory, cannot fail.
-pub fn mark_dirty(m: &Mount, inode: &InodeRef, lsn: Lsn) {
-    inode.item.lock().lsn = lsn;
-    if inode.state.set_dirty() {
-        m.inodes.dirty(inode.object());
-    }
+/// The end of [`attach`] without a commit: the inode was not changed. The caller still holds the
+/// ILOCK. May sleep for memory.
+pub fn detach(m: &Mount, inode: &InodeRef) {
+    drop(m.ail().detach(inode.object()));
 }
 
-/// Copies all dirty inodes into their slots. Called by a checkpoint while no transaction is open.
-/// Takes each ILOCK shared. May sleep.
-///
-/// Errors are those of a bug or of memory; the inode concerned stays dirty.
-pub fn flush_dirty(m: &Mount) -> Result {
-    for group in m.inodes.groups() {
-        let mut failed = Ok(());
-        for inode in group.dirty.take() {
-            if let Err(e) = flush_one(m, &inode) {
-                group.dirty.add(inode);
-                failed = Err(e);
-            }
-        }
-        failed?;
-    }
-    Ok(())
+/// The inode was changed by a commit. The caller holds the ILOCK exclusively and has attached the
+/// inode. Does not sleep.
+pub fn mark_dirty(inode: &Inode) {
+    inode.state.set_dirty();
 }
 
-fn flush_one(m: &Mount, inode: &Arc<Inode>) -> Result {
-    let inner = inode.ilock.read();
-    let (buf, lsn) = {
-        let mut item = inode.item.lock();
-        (item.buf.take(), item.lsn)
+/// Puts images of inodes into the slots of their block: of all whose newest state is durable in the
+/// log, that are not clean, and whose ILOCK is to be had. Adds the flush token of each to `tokens`,
+/// which has room. Waits for nothing. False if the image of an inode is one that must not be
+/// written.
+pub(crate) fn flush_cluster(
+    ail: &Arc<Ail>,
+    inodes: &Cache,
+    locked: &mut LockedBuf,
+    tokens: &mut Vec<FlushToken>,
+) -> bool {
+    let mut good = true;
+    for n in 0..INODES_PER_BLOCK {
+        let Some(inode) = in_slot(locked, n).and_then(|ino| inodes.peek(ino)) else {
+            continue;
+        };
+        good &= flush_one(ail, &inode, locked, tokens);
+    }
+    good
+}
+
+/// Number of the inode that slot `n` of the block says it is of.
+fn in_slot(locked: &mut LockedBuf, n: u32) -> Option<Ino> {
+    let slot = Ino(u64::from(n));
+    locked
+        .with(|block| InodeSlot::of(block, slot).map(|slot| Ino(slot.ino.get())))
+        .flatten()
+        .filter(|ino| ino.slot_offset() == slot.slot_offset())
+}
+
+/// One inode. False as in [`flush_cluster`].
+fn flush_one(
+    ail: &Arc<Ail>,
+    inode: &Arc<Inode>,
+    locked: &mut LockedBuf,
+    tokens: &mut Vec<FlushToken>,
+) -> bool {
+    // The buffer's content is held, which comes after the ILOCK: by try only. Who has it
+    // exclusively is about to change the inode.
+    let Some(inner) = inode.ilock.try_read() else {
+        return true;
     };
-    let Some(buf) = buf else {
-        // Dirty means attached.
-        return Err(Error::new(Errno::UCLEAN));
+    let context = *locked.buf().context();
+    let Some((token, lsn)) = ail.begin(&inode.log, locked.buf()) else {
+        return true;
     };
-    let done = buf.modify_for_flush(|block| {
-        let slot = InodeSlot::of_mut(block, inode.ino).ok_or_else(|| Error::new(Errno::UCLEAN))?;
-        inner
-            .core
-            .encode(slot, m.context(), inode.ino, &inner.data, lsn)
-    });
-    match done {
-        Ok(()) => {
-            inode.state.clear_dirty();
-            Ok(())
-        }
-        Err(e) => {
-            inode.item.lock().buf = Some(buf);
-            Err(e)
-        }
+    let done = locked
+        .with(|block| encode(&inner, block, &context, inode.ino, lsn))
+        .unwrap_or(Err(Error::new(Errno::UCLEAN)));
+    if let Err(error) = done {
+        crate::sys::pr_err!("inode {} has no image: {}\n", inode.ino, error);
+        let mut failed = Vec::new();
+        failed.must_push(token);
+        let (bag, _same) = ail.complete(failed, Err(error.errno()));
+        drop(inner);
+        drop(bag);
+        return false;
     }
+    tokens.must_push(token);
+    true
 }
 
-/// The kind of an inode block, in one place.
-pub(crate) const INODE_BLOCK: BlockKind = BlockKind::Inodes;
+fn encode(
+    inner: &super::InodeInner,
+    block: &mut crate::format::Block,
+    context: &Context,
+    ino: Ino,
+    lsn: Lsn,
+) -> Result {
+    let slot = InodeSlot::of_mut(block, ino).ok_or_else(|| Error::new(Errno::UCLEAN))?;
+    inner.core.encode(slot, context, ino, &inner.data, lsn)
+}

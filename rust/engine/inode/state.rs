@@ -3,7 +3,7 @@
 //! The life of an inode object in one atomic word.
 //!
 //! ```text
-//! bits 0..31   users: counted references; the cache and the dirty list own none
+//! bits 0..31   users: counted references; the cache and the AIL own none
 //! bit  32 DEAD        out of the cache for good; its setter removes it there
 //! bit  33 FREE        the number is free on disk; only an allocation of it may use the object
 //! bit  34 DIRTY       has changes that are not in its slot; keeps the object alive
@@ -101,13 +101,14 @@ impl StateWord {
         });
     }
 
-    /// The object has changes that are not in its slot. Returns whether that is new, in which case
-    /// the caller puts it on the dirty list.
+    /// The object has changes that are not in its slot. Returns whether that is new. The caller holds
+    /// the ILOCK exclusively.
     pub(crate) fn set_dirty(&self) -> bool {
         self.update(|w| Some(w | DIRTY)).0 & DIRTY == 0
     }
 
-    /// The slot has the object's changes. The caller holds the ILOCK.
+    /// The slot has the object's changes, and no transaction or checkpoint has newer ones: decided
+    /// under the AIL's lock.
     pub(crate) fn clear_dirty(&self) {
         self.update(|w| Some(w & !DIRTY));
     }

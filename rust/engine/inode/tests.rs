@@ -14,7 +14,7 @@ use super::{
     *,
 };
 use crate::{
-    engine::{locks::InodeDirty, namespace, testing::Fixture},
+    engine::{locks::InodeGcList, namespace, testing::Fixture},
     sys::Arc,
 };
 use proptest::prelude::*;
@@ -122,7 +122,7 @@ fn a_full_table_gives_the_entry_back() {
 
 #[test]
 fn a_bag_loses_nothing() {
-    let bag: Bag<u64, InodeDirty> = Bag::new();
+    let bag: Bag<u64, InodeGcList> = Bag::new();
     thread::scope(|s| {
         for t in 0..4_u64 {
             let bag = &bag;

@@ -126,11 +126,6 @@ impl LogItem {
             .store((seq << 32) | u64::from(slot), Ordering::Relaxed);
     }
 
-    /// It is in no context any more. Under the context's lock.
-    pub(super) fn clear_slot(&self) {
-        self.cil.store(NO_SLOT, Ordering::Relaxed);
-    }
-
     /// Index of the object's entry in the AIL. Under the AIL's lock.
     pub fn entry(&self) -> Option<u32> {
         let at = self.ail.load(Ordering::Relaxed);
@@ -151,5 +146,15 @@ impl LogItem {
     /// Commit: the object is in the context `seq`.
     pub(super) fn set_commit_seq(&self, seq: u64) {
         self.commit_seq.store(seq, Ordering::Release);
+    }
+}
+
+impl ItemRef {
+    /// The item of the object.
+    pub fn item(&self) -> &LogItem {
+        match self {
+            ItemRef::Buf(buf) => buf.item(),
+            ItemRef::Inode(inode) => &inode.log,
+        }
     }
 }

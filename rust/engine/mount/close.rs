@@ -1,11 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Sync, remount, shutdown, unmount.
+//! Sync, freeze, remount, shutdown, unmount.
 
 use super::*;
+use crate::engine::namespace;
 use crate::format::superblock::STATE_CLEAN;
 use crate::sys;
-use zerocopy::little_endian::U16;
+use zerocopy::little_endian::{U16, U64};
+
+/// What is written before a shutdown that a user asks for (`FS_IOC_SHUTDOWN`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShutdownHow {
+    /// Everything: data is the caller's, by freezing; metadata here.
+    Default,
+    /// What was committed, into the log.
+    LogFlush,
+    /// Nothing.
+    NoLogFlush,
+}
 
 impl Mount {
     /// Everything that was done before this call is durable after it, and files that were deleted
@@ -29,6 +41,21 @@ impl Mount {
         Ok(())
     }
 
+    /// [`Self::sync`], and everything in its place: the log is not needed any more. For freeze. The
+    /// VFS sees to it that nobody changes anything. May sleep; nothing may be held. EIO.
+    pub fn quiesce(self: &Arc<Self>) -> Result {
+        self.sync()?;
+        if self.read_only() {
+            return Ok(());
+        }
+        self.push_ail_all()
+    }
+
+    /// The end of [`Self::quiesce`]: deleted files may be freed again. Does not sleep.
+    pub fn resume(&self) {
+        namespace::inodegc_kick(self);
+    }
+
     /// Makes the mount read-only (after a sync; the file system on disk is then clean), or
     /// writable again. The VFS has seen to it that nobody writes. May sleep.
     ///
@@ -38,7 +65,7 @@ impl Mount {
             return Ok(());
         }
         if read_only {
-            self.sync()?;
+            self.quiesce()?;
             if self.faults.count() == 0 {
                 self.mark_clean()?;
             }
@@ -50,55 +77,157 @@ impl Mount {
         if self.buf.device().read_only() || !can_write || self.faults.count() != 0 {
             return Err(Error::new(Errno::ROFS));
         }
-        self.begin_writing()
+        self.begin_writing(self.log.head())
     }
 
     /// Stops everything: from now on nothing is written, all changes fail with EIO. Does not
     /// sleep. The first reason is logged.
     pub fn shutdown(&self, why: &str) {
-        let old = self.flags.fetch_or(flag::SHUTDOWN, Ordering::AcqRel);
-        if old & flag::SHUTDOWN == 0 {
-            sys::pr_err!("shut down: {}\n", why);
+        if !self.ail.health().go_down() {
+            return;
         }
+        sys::pr_err!("shut down: {}\n", why);
+        self.wake_for_shutdown();
     }
 
-    /// The superblock says that everything is in its place. After a checkpoint with nothing since.
+    /// Whoever waits for something that will not come any more looks again; the pusher throws away
+    /// what it has.
+    fn wake_for_shutdown(&self) {
+        self.ail.wake();
+        self.log.wake_all();
+        self.ask_push(crate::format::Lsn(u64::MAX));
+    }
+
+    /// A shutdown that a user asks for. May sleep; nothing may be held. The file system is down
+    /// whatever is returned; errors are those of what was to be written before.
+    pub fn shutdown_by_user(self: &Arc<Self>, how: ShutdownHow) -> Result {
+        let verdict = match how {
+            ShutdownHow::Default => self.quiesce(),
+            ShutdownHow::LogFlush => self.checkpoint(),
+            ShutdownHow::NoLogFlush => Ok(()),
+        };
+        self.shutdown("a user asked for it");
+        verdict
+    }
+
+    /// The superblock says that everything is in its place, with exact counters. The AIL is empty.
     fn mark_clean(&self) -> Result {
-        self.write_super(|sb| sb.state = U16::new(sb.state.get() | STATE_CLEAN))?;
+        // What was written has to be there before anything says that the log is not needed.
+        self.buf.device().flush()?;
+        let counts = self.counts();
+        let free = self.alloc.free();
+        let head = self.log.head();
+        self.write_super(|sb| {
+            sb.free_blocks = U64::new(free);
+            sb.inodes = U64::new(counts.inodes.load(Ordering::Relaxed));
+            sb.free_inodes = U64::new(counts.free.load(Ordering::Relaxed));
+            sb.orphans = U64::new(counts.orphans.load(Ordering::Relaxed));
+            sb.lsn = U64::new(head.get());
+            sb.state = U16::new(sb.state.get() | STATE_CLEAN);
+        })?;
         Ok(self.buf.device().flush()?)
     }
 
     /// Unmounts: nobody uses the file system any more. Always ends; what cannot be written is
     /// lost, which the error says. May sleep.
     ///
-    /// The order: deleted files, background work, a checkpoint, the clean flag, the caches.
+    /// The order is in the types: what runs in the background is stopped before everything is
+    /// brought to its place, and nothing is freed before that has ended (see [`Live`]).
     pub fn unmount(self: &Arc<Self>) -> Result {
         if self.flags.fetch_or(flag::CLOSED, Ordering::AcqRel) & flag::CLOSED != 0 {
             return Ok(());
         }
-        let mut verdict = Ok(());
-        if !self.is_shutdown() && !self.read_only() {
-            verdict = self.sync();
-        }
-        let item = self.background.lock().take();
+        Live(self).quiesce().push_out().free()
+    }
+
+    fn can_still_write(&self) -> bool {
+        !self.is_shutdown() && !self.read_only()
+    }
+}
+
+/// A mount that is about to be closed: its background work runs. The only thing to do with it is to
+/// stop that.
+#[must_use]
+struct Live<'m>(&'m Arc<Mount>);
+
+/// Nothing runs in the background: what is in memory cannot become more. Only from here everything
+/// can be brought to its place; an inode that somebody frees behind the pusher's back would come
+/// too late.
+#[must_use]
+struct Quiesced<'m> {
+    m: &'m Arc<Mount>,
+    verdict: Result,
+}
+
+/// The AIL is empty, because everything was written or because nothing can be.
+#[must_use]
+struct Drained<'m> {
+    m: &'m Arc<Mount>,
+    verdict: Result,
+}
+
+impl<'m> Live<'m> {
+    /// Deleted files are freed, as far as that is possible; then inodegc, checkpoints and the pusher
+    /// stop.
+    fn quiesce(self) -> Quiesced<'m> {
+        let m = self.0;
+        m.ail.begin_unmount();
+        let verdict = if m.can_still_write() { m.sync() } else { Ok(()) };
+        namespace::stop_inodegc(m);
+        let item = m.background.lock().take();
         if let Some(item) = item {
             item.stop();
         }
-        if !self.is_shutdown() && !self.read_only() {
-            verdict = verdict.and(self.checkpoint());
-            if verdict.is_ok() && self.faults.count() == 0 {
-                verdict = self.mark_clean();
-            }
-        }
-        hooks::drop_inodes(self);
+        m.stop_discards();
+        m.stop_pusher();
+        Quiesced { m, verdict }
+    }
+}
 
-        let (lost, held) = self.buf.purge();
+impl<'m> Quiesced<'m> {
+    /// Everything that was committed goes to its place, or is given up.
+    fn push_out(self) -> Drained<'m> {
+        let Self { m, verdict } = self;
+        let mut verdict = verdict;
+        if m.can_still_write() {
+            let pushed = m.push_ail_out();
+            if let (Err(error), false) = (&pushed, m.is_shutdown()) {
+                m.note_error(error, 0, 0);
+                m.shutdown("not everything could be written before the end");
+            }
+            verdict = verdict.and(pushed);
+        }
+        // After a shutdown: what is left is given up.
+        if m.is_shutdown() {
+            m.log_abandon();
+        }
+        let _ = m.heed_ail();
+        m.ail.wait_writes();
+        let _ = m.heed_ail();
+        Drained { m, verdict }
+    }
+}
+
+impl Drained<'_> {
+    /// The clean flag, or a record of what went wrong; then the caches.
+    fn free(self) -> Result {
+        let Self { m, mut verdict } = self;
+        if m.can_still_write() && verdict.is_ok() && m.faults.count() == 0 {
+            verdict = m.mark_clean();
+        } else {
+            m.record_errors();
+        }
+        hooks::drop_inodes(m);
+
+        let (lost, held) = m.buf.purge();
         if lost != 0 {
             sys::pr_err!("{} dirty metadata blocks were lost\n", lost);
         }
         if held != 0 {
             sys::pr_err!("{} metadata blocks are still in use\n", held);
         }
+        #[cfg(debug_assertions)]
+        m.verify_at_end(held);
         verdict
     }
 }

@@ -16,13 +16,7 @@ pub(super) fn reap_inodes(m: &Arc<Mount>) -> Result<bool> {
     Ok(ialloc::reap_empty_chunks(m)? != 0)
 }
 
-/// Copies dirty inodes into their slots. The gate is held exclusively.
-pub(super) fn flush_inodes(m: &Mount) -> Result {
-    inode::flush_dirty(m)
-}
-
 /// Unmount: no inode is left.
 pub(super) fn drop_inodes(m: &Arc<Mount>) {
-    namespace::stop_inodegc(m);
     inode::cache_empty(m);
 }

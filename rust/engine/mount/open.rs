@@ -3,15 +3,17 @@
 //! Mounting: what must be true before anything else is believed.
 
 use super::*;
+use crate::engine::health::Health;
 use crate::engine::recovery;
 use crate::format::{
     defect::DefectKind,
     limits::{FORMAT_REV, VERSION},
     superblock::{STATE_CLEAN, STATE_ERRORS},
-    DiskBlock, //
+    DiskBlock,
+    Lsn, //
 };
 use crate::sys::{self, Device};
-use zerocopy::little_endian::{I64, U16, U32};
+use zerocopy::little_endian::{I64, U16, U32, U64};
 
 /// How to mount.
 #[derive(Clone, Copy, Debug, Default)]
@@ -217,10 +219,12 @@ impl Mount {
 
         let m = Mount::assemble(dev, opts.errors, block, context, recovered, rescue)?;
         if !read_only {
-            m.begin_writing()?;
+            m.begin_writing(m.log.head())?;
         }
         if opts.background {
             m.start_background()?;
+            m.start_discards()?;
+            m.start_pusher()?;
         }
         Ok(m)
     }
@@ -242,11 +246,13 @@ impl Mount {
         buf.read(geometry.log().start, BlockKind::Log, Owner::log())?;
         let sb = superblock(&block)?;
         let alloc = Alloc::new(buf.clone(), sb.free_blocks.get())?;
+        let ail = Ail::new(sys::try_arc(Health::new())?)?;
         let inodes = InodeSpace::new(geometry.ag_count())?;
 
         Ok(sys::try_arc(Mount {
             buf,
             alloc,
+            ail,
             faults,
             context,
             root: sb.root(),
@@ -254,9 +260,7 @@ impl Mount {
             uuid: sb.uuid,
             on_error: AtomicU32::new(on_error.code()),
             gate: RwSem::new(()),
-            checkpoints: Mutex::new(Checkpoints::new(sb.lsn.get())),
-            closed: AtomicU64::new(0),
-            waiting: AtomicU32::new(0),
+            log: Log::new(geometry.log(), Lsn(sb.lsn.get())),
             flags: AtomicU32::new(flag::READ_ONLY),
             counts: InodeCounts {
                 inodes: AtomicU64::new(sb.inodes.get()),
@@ -266,26 +270,36 @@ impl Mount {
             sb: Spin::new(block),
             inodes,
             stats: Stats::default(),
+            push_turn: Mutex::new(()),
+            pusher: Spin::new(None),
+            pusher_stops: AtomicU32::new(0),
             recovered,
             rescue,
             background: Spin::new(None),
+            discards: Discards::new(),
         })?)
     }
 
-    /// From here on the file system on the device is not clean.
-    pub(super) fn begin_writing(&self) -> Result {
+    /// From here on the file system on the device is not clean, and the log in use: everything that
+    /// was in it is in its place, the next checkpoint goes to `head`. A new epoch begins, durably
+    /// before anything is written to the log.
+    pub(super) fn begin_writing(&self, head: Lsn) -> Result {
         if self.rescue {
             sys::pr_err!("cannot be made writable: unmount it first\n");
             return Err(Error::new(Errno::ROFS));
         }
         let now = sys::now().secs;
+        let mut epoch = 0;
         self.flags.fetch_and(!flag::READ_ONLY, Ordering::AcqRel);
         self.write_super(|sb| {
             sb.state = U16::new(sb.state.get() & !STATE_CLEAN);
             sb.mounted = I64::new(now);
-            sb.mount_count = U32::new(sb.mount_count.get().saturating_add(1));
+            epoch = sb.mount_count.get().saturating_add(1);
+            sb.mount_count = U32::new(epoch);
+            sb.lsn = U64::new(head.get());
         })
         .and_then(|()| Ok(self.buf.device().flush()?))
+        .inspect(|()| self.log.start(head, epoch))
         .inspect_err(|_| {
             self.flags.fetch_or(flag::READ_ONLY, Ordering::AcqRel);
         })

@@ -4,10 +4,11 @@
 
 use super::*;
 use crate::engine::alloc::{Claim, Reservation};
+use crate::engine::log::space::Who;
 use crate::format::DiskBlock;
 
-/// Checkpoints made for one request before it is given up.
-const TRIES: u32 = 3;
+/// Checkpoints and bitmap blocks made for one request before it is given up.
+const TRIES: u32 = 6;
 
 /// Numbers for statfs(2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,7 +55,7 @@ impl Mount {
     ) -> Result<Claim> {
         for _ in 0..TRIES {
             match self.alloc.claim_reserved(from, goal, want) {
-                Err(error) if error.is(Errno::AGAIN) => self.checkpoint()?,
+                Err(error) if error.is(Errno::AGAIN) => self.release_busy()?,
                 other => return other,
             }
         }
@@ -69,11 +70,23 @@ impl Mount {
     pub fn claim(&self, goal: DiskBlock, want: u32, min: u32) -> Result<Claim> {
         for _ in 0..TRIES {
             match self.alloc.claim(goal, want, min) {
-                Err(error) if error.is(Errno::AGAIN) => self.checkpoint()?,
+                Err(error) if error.is(Errno::AGAIN) => self.release_busy()?,
                 other => return other,
             }
         }
         Err(Error::new(Errno::NOSPC))
+    }
+
+    /// The answer to AGAIN: makes blocks usable that were freed, are being discarded, or have no
+    /// bitmap block yet. May sleep; at most a folio lock may be held, and no transaction be open.
+    /// Errors: EIO.
+    pub(crate) fn release_busy(&self) -> Result {
+        if self.make_bitmaps(Who::Begin)? {
+            return Ok(());
+        }
+        self.checkpoint()?;
+        self.flush_discards();
+        Ok(())
     }
 
     /// Promises `n` blocks; if there are too few, does what may bring some: deleted files give

@@ -28,7 +28,7 @@ fn begin<'m, 'i>(m: &'m Arc<Mount>, inode: &'i InodeRef) -> Result<(Txn<'m>, Ino
 /// Changes attributes other than the size. One transaction under the ILOCK. Nothing may be held but
 /// i_rwsem. May sleep. EROFS, EIO, ENOMEM, EUCLEAN.
 pub fn setattr(m: &Arc<Mount>, inode: &InodeRef, change: &Change) -> Result {
-    let (txn, mut inner) = begin(m, inode)?;
+    let (mut txn, mut inner) = begin(m, inode)?;
     let core = &mut inner.core;
     if let Some(mode) = change.mode {
         core.mode = (core.mode & !S_IALLUGO) | (mode & S_IALLUGO);
@@ -43,6 +43,7 @@ pub fn setattr(m: &Arc<Mount>, inode: &InodeRef, change: &Change) -> Result {
         Some(version) => core.version = core.version.max(version),
         None => core.bump(),
     }
+    txn.log_core(inode, &inner)?;
     txn.commit()
 }
 
@@ -58,9 +59,10 @@ pub fn set_flags(
     if flags & !FLAG_ALL != 0 {
         return Err(Error::new(Errno::OPNOTSUPP));
     }
-    let (txn, mut inner) = begin(m, inode)?;
+    let (mut txn, mut inner) = begin(m, inode)?;
     inner.core.flags = flags;
     inner.core.projid = projid.unwrap_or(inner.core.projid);
     inner.core.touch(now, false);
+    txn.log_core(inode, &inner)?;
     txn.commit()
 }

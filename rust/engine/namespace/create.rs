@@ -81,6 +81,7 @@ pub(super) fn create_with(
         n.core.parent = dir.ino;
     }
     fill(&mut txn, claim.ino, &mut n)?;
+    txn.log_inode(dir, &d)?;
     finish(txn, &mut delta, claim, &inode, &n)?;
     drop(n);
     Ok(inode)
@@ -120,6 +121,7 @@ pub(super) fn finish(
 ) -> Result {
     inode.set_kind(&inner.core);
     txn.mount().stats().count_create();
+    txn.log_inode(inode, inner)?;
     let locks = delta.apply(&mut txn)?;
     txn.commit()?;
     // Still under the AG inode lock: a lookup that sees the bit finds the object, too.

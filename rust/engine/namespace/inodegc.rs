@@ -215,6 +215,7 @@ fn free_number(m: &Arc<Mount>, inode: &InodeRef) -> Result {
         ..Core::default()
     };
     inner.data = Fork::default();
+    txn.log_inode(inode, &inner)?;
     let locks = delta.apply(&mut txn)?;
     txn.commit()?;
     // Still under the AG inode lock: whoever takes the number finds the object reusable.
@@ -247,6 +248,7 @@ fn free_tree(m: &Arc<Mount>, inode: &InodeRef) -> Result {
             inner.data = Fork::new(ForkFormat::InlineDir);
             inner.core.disk_size = 0;
         }
+        txn.log_inode(inode, &inner)?;
         txn.commit()?;
         if matches!(done, Progress::Done) {
             return Ok(());

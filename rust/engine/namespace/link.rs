@@ -50,6 +50,8 @@ pub fn link(m: &Arc<Mount>, inode: &InodeRef, dir: &InodeRef, name: &[u8], now: 
     i.core.nlink = links;
     inode.set_links(links);
     i.core.touch(now, false);
+    txn.log_inode(dir, &d)?;
+    txn.log_core(inode, &i)?;
     let locks = delta.apply(&mut txn)?;
     txn.commit()?;
     drop(locks);

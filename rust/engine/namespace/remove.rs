@@ -83,6 +83,8 @@ fn remove(
     i.core.nlink = links;
     inode.set_links(links);
     i.core.touch(now, false);
+    txn.log_inode(dir, &d)?;
+    txn.log_core(inode, &i)?;
     let locks = delta.apply(&mut txn)?;
     txn.commit()?;
     drop(locks);

@@ -128,6 +128,19 @@ impl<'a> Locked<'a> {
         }
     }
 
+    /// Logs all of them as they are now.
+    fn log(&self, txn: &mut Txn<'_>, args: &RenameArgs<'_>) -> Result {
+        txn.log_inode(args.old_dir, &self.old_dir)?;
+        if let Some(dir) = &self.new_dir {
+            txn.log_inode(args.new_dir, dir)?;
+        }
+        txn.log_core(args.inode, &self.inode)?;
+        match (args.target, &self.target) {
+            (Some(target), Some(inner)) => txn.log_core(target, inner),
+            _ => Ok(()),
+        }
+    }
+
     /// Gives all inodes their new link counts and times, and a moved directory its parent.
     #[inline(never)]
     fn settle(
@@ -223,6 +236,7 @@ fn move_name(
     leave(m, &mut txn, args, &mut l, left.as_ref().map(|i| i.ino))?;
 
     l.settle(args, is_dir, (old_links, new_links, target_links));
+    l.log(&mut txn, args)?;
 
     let done = match (whiteout, &left, w) {
         (Some(claim), Some(inode), Some(mut w)) => {
@@ -339,5 +353,6 @@ fn exchange(m: &Arc<Mount>, args: &RenameArgs<'_>) -> Result {
         }
         t.core.touch(args.now, false);
     }
+    l.log(&mut txn, args)?;
     txn.commit()
 }

@@ -7,22 +7,25 @@
 //!
 //! 1. freed runs become busy;
 //! 2. the bitmap blocks concerned are locked, ascending; the old bits are checked and flipped; when
-//!    all are, the buffers are handed on (made dirty) and unlocked;
+//!    all are, copies are put into the open context and the blocks are unlocked;
 //! 3. used runs are no longer claimed; the counters follow.
 //!
-//! A bitmap block behind the group's watermark is made here, by its first user. The watermark is in
-//! the group's header, whose content lock is taken before those of the group's bitmaps (it has the
-//! smaller block number) and decides who makes it.
+//! All bitmap blocks are there: [`super::bitmaps`] makes them before their first use.
 
+use super::commit::copy_chunks;
 use super::*;
+use crate::engine::log::{
+    cil::{Batch, Slot},
+    item::ItemRef, //
+};
 use crate::engine::sort::sort_by_key;
 use crate::format::{
-    AgHeader,
     AgNumber,
     BitmapBlock,
     Geometry, //
 };
 use crate::sys::ExclToken;
+use core::mem::offset_of;
 use zerocopy::little_endian::U32;
 
 /// A run of bits to be flipped.
@@ -35,22 +38,48 @@ struct Flip {
     used: bool,
 }
 
-/// A buffer held exclusively across other work. Unlocks when dropped.
-struct Locked {
+/// A bitmap block held exclusively across other work, and its changed chunks. Unlocks when dropped.
+pub(super) struct Locked {
     buf: BufRef,
     token: Option<ExclToken>,
+    chunks: u32,
 }
 
 impl Locked {
     /// Waits for the content. Not checked by lockdep: always in ascending block order.
     fn lock(buf: BufRef) -> Self {
         let token = Some(buf.content().lock_owned());
-        Self { buf, token }
+        Self {
+            buf,
+            token,
+            chunks: 0,
+        }
     }
 
     fn change<R>(&mut self, f: impl FnOnce(&mut crate::format::Block) -> R) -> Result<R> {
         let token = self.token.as_mut().ok_or(Error::new(Errno::UCLEAN))?;
         Ok(f(&mut self.buf.content().access(token)))
+    }
+}
+
+impl Locked {
+    /// Adds the block to `batch`, with a pin.
+    fn hand_on(&mut self, batch: &mut Batch) -> Result {
+        self.buf.pin();
+        self.buf.set_dirty();
+        let chunks = self.buf.item().log(self.chunks);
+        let data = self.change(|block| copy_chunks(block, chunks))?;
+        batch.slots.must_push(Some(Slot {
+            image: Image::Buf {
+                block: self.buf.block(),
+                kind: self.buf.kind(),
+                owner: self.buf.owner(),
+                chunks,
+                data,
+            },
+            item: ItemRef::Buf(self.buf.clone()),
+        }));
+        Ok(())
     }
 }
 
@@ -62,12 +91,25 @@ impl Drop for Locked {
     }
 }
 
+/// The chunks of a bitmap block in which the bits of a run are, and its count of free blocks.
+fn chunks_of(start: u32, len: u32) -> u32 {
+    let byte = |bit: u32| offset_of!(BitmapBlock, bits).saturating_add((bit / 8) as usize);
+    let first = byte(start) / CHUNK;
+    let last = byte(start.saturating_add(len).saturating_sub(1)) / CHUNK;
+    let below = |chunk: usize| u32::MAX.checked_shr(31 - chunk.min(31) as u32).unwrap_or(0);
+    let count = 1 << (offset_of!(BitmapBlock, free) / CHUNK);
+    below(last) & !(below(first) >> 1) | count
+}
+
 impl Txn<'_> {
-    /// Brings the bitmaps up to date. Errors: EUCLEAN if they contradict what was used or freed;
-    /// EIO. Nothing has been handed on then.
-    pub(super) fn precommit(&mut self) -> Result {
+    /// Flips the bits in the bitmaps, and adds the changed blocks to `batch`. They are locked until
+    /// what is returned is dropped, which has to be after the batch is in the open context. The
+    /// gate is held. Errors: EUCLEAN if the bitmaps contradict what was used or freed; EIO. Nothing
+    /// has been handed on then.
+    pub(super) fn precommit(&mut self, batch: &mut Batch) -> Result<sys::Vec<Locked>> {
+        let mut locked = sys::Vec::new();
         if self.metas.is_empty() && self.claims.is_empty() && self.frees.is_empty() {
-            return Ok(());
+            return Ok(locked);
         }
         self.dirty = true;
         let alloc = self.m.alloc();
@@ -79,22 +121,14 @@ impl Txn<'_> {
 
         let mut flips = self.flips()?;
         sort_by_key(&mut flips, |f| (f.ag, f.map, f.start));
-        let mut locked = sys::Vec::new();
-        let mut inits = sys::Vec::new();
-        for group in flips.chunk_by(|a, b| a.ag == b.ag) {
-            self.lock_header(group, &mut locked)?;
-            for map in group.chunk_by(|a, b| a.map == b.map) {
-                self.flip(map, &mut locked, &mut inits)?;
-            }
+        locked.must_reserve(self.bitmaps.len());
+        for map in flips.chunk_by(|a, b| (a.ag, a.map) == (b.ag, b.map)) {
+            self.flip(map, &mut locked)?;
         }
-        for held in locked.iter() {
-            held.buf.set_dirty();
+        for held in locked.iter_mut() {
+            held.hand_on(batch)?;
         }
-        for (ag, init) in inits.iter() {
-            alloc.set_bitmap_init(*ag, *init)?;
-        }
-        drop(locked);
-        self.settle()
+        Ok(locked)
     }
 
     /// All runs of bits that change, in no order.
@@ -126,66 +160,27 @@ impl Txn<'_> {
         Ok(flips)
     }
 
-    /// The bitmap block of a flip, and the buffer if it was read before.
-    fn bitmap(&self, flip: &Flip) -> Result<(DiskBlock, Option<BufRef>)> {
-        let at = self
-            .m
-            .buf()
-            .context()
-            .geometry
-            .bitmap_block(flip.ag, flip.map)
-            .ok_or(Error::new(Errno::UCLEAN))?;
-        let buf = self.bitmaps.iter().find(|b| b.block() == at).cloned();
-        Ok((at, buf))
-    }
-
-    /// Locks the header of a group if one of its bitmap blocks may have to be made.
-    fn lock_header(&self, flips: &[Flip], locked: &mut sys::Vec<Locked>) -> Result {
-        for flip in flips {
-            if self.bitmap(flip)?.1.is_some() {
-                continue;
-            }
-            let cache = self.m.buf();
-            let at = cache
-                .context()
-                .geometry
-                .header_block(flip.ag)
-                .ok_or(Error::new(Errno::UCLEAN))?;
-            let header = cache.read(at, BlockKind::AgHeader, Owner::ag(flip.ag))?;
-            locked.must_push(Locked::lock(header));
-            break;
-        }
-        Ok(())
-    }
-
     /// Locks one bitmap block and flips its bits.
-    fn flip(
-        &self,
-        flips: &[Flip],
-        locked: &mut sys::Vec<Locked>,
-        inits: &mut sys::Vec<(AgNumber, u32)>,
-    ) -> Result {
+    fn flip(&self, flips: &[Flip], locked: &mut sys::Vec<Locked>) -> Result {
         let Some(first) = flips.first() else {
             return Ok(());
         };
-        let (at, known) = self.bitmap(first)?;
-        let buf = match known {
-            Some(buf) => buf,
-            None => {
-                self.init(first, locked, inits)?;
-                self.m
-                    .buf()
-                    .read(at, BlockKind::Bitmap, Owner::ag(first.ag))?
-            }
-        };
-        // A block made just now is locked already.
-        if !locked.iter().any(|held| held.buf.same(&buf)) {
-            locked.must_push(Locked::lock(buf.clone()));
-        }
-        let held = locked
-            .iter_mut()
-            .find(|held| held.buf.same(&buf))
+        let at = self
+            .m
+            .geo()
+            .bitmap_block(first.ag, first.map)
             .ok_or(Error::new(Errno::UCLEAN))?;
+        // Read when the run was taken or freed.
+        let buf = self
+            .bitmaps
+            .iter()
+            .find(|b| b.block() == at)
+            .cloned()
+            .ok_or(Error::new(Errno::UCLEAN))?;
+        let mut held = Locked::lock(buf);
+        for f in flips {
+            held.chunks |= chunks_of(f.start, f.len);
+        }
         held.change(|block| {
             let bitmap = BitmapBlock::of_mut(block);
             let mut free = bitmap.free.get();
@@ -207,50 +202,13 @@ impl Txn<'_> {
             }
             bitmap.free = U32::new(free);
             Ok(())
-        })?
-    }
-
-    /// Makes the bitmap blocks of a group up to that of `flip` that are not on disk yet, if nobody
-    /// else has. The header, which is locked, stays so until the commit is through, and so do the
-    /// new blocks.
-    fn init(
-        &self,
-        flip: &Flip,
-        locked: &mut sys::Vec<Locked>,
-        inits: &mut sys::Vec<(AgNumber, u32)>,
-    ) -> Result {
-        let cache = self.m.buf();
-        let context = *cache.context();
-        let header = context.geometry.header_block(flip.ag);
-        let init = flip.map.saturating_add(1);
-        let held = locked
-            .iter_mut()
-            .find(|held| Some(held.buf.block()) == header)
-            .ok_or(Error::new(Errno::UCLEAN))?;
-        let first = held.change(|block| {
-            let header = AgHeader::of_mut(block);
-            let first = header.bitmap_init.get();
-            header.bitmap_init = U32::new(first.max(init));
-            first
-        })?;
-
-        for map in first..init {
-            let at = context
-                .geometry
-                .bitmap_block(flip.ag, map)
-                .ok_or(Error::new(Errno::UCLEAN))?;
-            let buf = cache.fresh(at, BlockKind::Bitmap, Owner::ag(flip.ag))?;
-            let mut held = Locked::lock(buf);
-            held.change(|block| BitmapBlock::format(block, &context, flip.ag, map))?
-                .ok_or(Error::new(Errno::UCLEAN))?;
-            locked.must_push(held);
-        }
-        inits.must_push((flip.ag, init));
+        })??;
+        locked.must_push(held);
         Ok(())
     }
 
     /// The bits are flipped: used blocks leave the claimed set, and the counters follow.
-    fn settle(&mut self) -> Result {
+    pub(super) fn settle(&mut self) -> Result {
         let alloc = self.m.alloc();
         let mut used = 0_u64;
         let mut freed = 0_u64;

@@ -45,7 +45,11 @@ pub const DIR_FREE: TxnRes = TxnRes::new(0, dir::REMOVE_BUFS)
 /// A new chunk of inodes: its blocks, both hidden files' extents, perhaps a new map block.
 pub const INODE_CHUNK: TxnRes = disk::change_res(2)
     .and(MAP)
-    .and(TxnRes::new(1, CHUNK_BLOCKS + 1).frees(1))
+    .and(
+        TxnRes::new(1, CHUNK_BLOCKS + 1)
+            .ordered(CHUNK_BLOCKS)
+            .frees(1),
+    )
     .not_from_pool()
     .checked();
 /// An empty chunk of inodes goes.

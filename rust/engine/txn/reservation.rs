@@ -6,12 +6,18 @@
 //! unlink of a large file) rolls. Log bytes follow from the other numbers, so that the smallest log
 //! mkfs may make can be derived from them.
 
+use crate::engine::log::space::{cost, most_granted};
+use crate::format::{
+    limits::{LITERAL_SIZE, MIN_LOG_BLOCKS},
+    log::record::{buf_record, inode_record, CANCEL_RECORD, INODE_INIT_RECORD}, //
+};
+
 /// Most buffers of one transaction, the bitmap blocks included.
 pub const MAX_BUFS: u32 = 256;
-/// Bytes of a log record beside the bytes it carries.
-const RECORD_HEAD: u32 = 64;
-/// Bytes a joined inode logs at most: its core and its literal area.
-const INODE_BYTES: u32 = 512;
+/// Log bytes of a changed block: all of it.
+const BLOCK_BYTES: u64 = buf_record(u32::MAX) as u64;
+/// Log bytes of an inode: its core and its literal area.
+const INODE_BYTES: u64 = inode_record(LITERAL_SIZE) as u64;
 
 /// The reservation of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +30,8 @@ pub struct TxnRes {
     pub extents: u32,
     /// Inodes changed.
     pub inodes: u32,
+    /// Buffers among `bufs` of which no image is logged.
+    pub ordered: u32,
     /// Whether the blocks may come from the hidden pool: for what frees or converts.
     pub pool: bool,
 }
@@ -37,6 +45,7 @@ impl TxnRes {
             bufs,
             extents: 0,
             inodes: 0,
+            ordered: 0,
             pool: false,
         }
     }
@@ -50,6 +59,12 @@ impl TxnRes {
     /// `n` inodes are joined.
     pub const fn joins(mut self, n: u32) -> Self {
         self.inodes = self.inodes.saturating_add(n);
+        self
+    }
+
+    /// `n` of the buffers are changed without an image in the log.
+    pub const fn ordered(mut self, n: u32) -> Self {
+        self.ordered = self.ordered.saturating_add(n);
         self
     }
 
@@ -73,6 +88,7 @@ impl TxnRes {
             bufs: self.bufs.saturating_add(other.bufs),
             extents: self.extents.saturating_add(other.extents),
             inodes: self.inodes.saturating_add(other.inodes),
+            ordered: self.ordered.saturating_add(other.ordered),
             pool: self.pool || other.pool,
         }
     }
@@ -91,6 +107,8 @@ impl TxnRes {
             bufs: max(self.bufs, other.bufs),
             extents: max(self.extents, other.extents),
             inodes: max(self.inodes, other.inodes),
+            // Fewer than there may be: more bytes.
+            ordered: 0,
             pool: self.pool || other.pool,
         }
     }
@@ -100,17 +118,23 @@ impl TxnRes {
         self.blocks.saturating_add(self.extents)
     }
 
-    /// Log bytes at most: every changed block as a whole.
-    pub const fn log_bytes(self) -> u32 {
-        let blocks = self.bufs.saturating_add(self.bitmaps());
-        let blocks = blocks.saturating_mul(crate::format::BLOCK_SIZE as u32 + RECORD_HEAD);
-        let inodes = self.inodes.saturating_mul(INODE_BYTES + RECORD_HEAD);
-        blocks.saturating_add(inodes)
+    /// Bytes of log records at most: every changed block as a whole.
+    pub const fn log_bytes(self) -> u64 {
+        let blocks = self.bufs.saturating_add(self.bitmaps()) as u64;
+        let ordered = self.ordered as u64;
+        blocks
+            .saturating_sub(ordered)
+            .saturating_mul(BLOCK_BYTES)
+            .saturating_add(ordered.saturating_mul(INODE_INIT_RECORD as u64))
+            .saturating_add((self.inodes as u64).saturating_mul(INODE_BYTES))
+            .saturating_add((self.extents as u64).saturating_mul(CANCEL_RECORD as u64))
     }
 
     /// Fails to compile, or to run, if the reservation is not one.
     pub const fn checked(self) -> Self {
         assert!(self.bufs.saturating_add(self.bitmaps()) <= MAX_BUFS);
+        // A quarter of the smallest log holds it, so no checkpoint is larger than that.
+        assert!(cost(self.log_bytes()) <= most_granted(MIN_LOG_BLOCKS));
         self
     }
 }

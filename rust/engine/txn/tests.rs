@@ -145,19 +145,32 @@ fn blocks_freed_in_a_chain_are_not_used_by_it() {
 }
 
 #[test]
-fn a_checkpoint_waits_for_open_transactions_and_says_so() {
+fn a_checkpoint_has_nothing_of_open_transactions() {
     let f = Fixture::new(8192);
-    let txn = f.m.begin(TxnRes::new(1, 1)).unwrap();
+    let at = new_block(&f, b"old");
+    f.m.push_ail_all().unwrap();
+    let mut txn = f.m.begin(TxnRes::new(0, 1)).unwrap();
+    let buf = f.m.buf().read(at, KIND, OWNER).unwrap();
+    write(&f.m, &mut txn, &buf, b"new");
     std::thread::scope(|s| {
         let m = &f.m;
-        let checkpoint = s.spawn(move || m.checkpoint());
-        while !txn.should_break() {
-            std::thread::yield_now();
-        }
-        assert!(!checkpoint.is_finished());
-        txn.commit().unwrap();
-        checkpoint.join().unwrap().unwrap();
+        // Does not wait for the transaction, neither does what follows it.
+        s.spawn(move || m.checkpoint()).join().unwrap().unwrap();
     });
+    let on_disk = |f: &Fixture| {
+        let mut block = [0; 4096];
+        crate::sys::device::Backend::read(&*f.disk, at.get(), &mut block).unwrap();
+        SymlinkBlock::of(&block).bytes().to_vec()
+    };
+    assert_eq!(on_disk(&f), b"old");
+    assert!(buf.item().is_pinned());
+    txn.commit().unwrap();
+    assert!(buf.item().is_pinned(), "by the open context");
+    f.m.checkpoint().unwrap();
+    assert!(!buf.item().is_pinned());
+    assert_eq!(on_disk(&f), b"old", "only in the log yet");
+    f.m.push_ail_all().unwrap();
+    assert_eq!(on_disk(&f), b"new");
 }
 
 #[test]
@@ -221,7 +234,7 @@ fn two_blocks_are_changed_together_in_either_order() {
 #[test]
 fn a_bitmap_that_lies_is_found_at_commit() {
     let f = Fixture::new(8192);
-    let claim = f.m.alloc().claim(DiskBlock(4000), 4, 4).unwrap();
+    let claim = f.m.claim(DiskBlock(4000), 4, 4).unwrap();
     // Somebody set the bits behind our back.
     let (ag, block) = f.m.geo().locate(claim.range().start).unwrap();
     let (map, bit) = Geometry::bitmap_position(block);

@@ -61,8 +61,12 @@ pub const POINTS: &[Def] = &[
     spin("eb.wb.decided"),
     // Buffer cache: the read has ended, the state does not say so yet.
     sleep("eb.read.before_end"),
-    // Buffer cache: teardown at unmount met a buffer that must stay.
-    spin("eb.purge.kept"),
+    // Buffer cache: teardown at unmount met a read in flight, and is about to wait for it.
+    sleep("eb.purge.waits"),
+    // Buffer cache: a buffer has died, and is still in the index.
+    spin("eb.bury.before"),
+    // AIL push: it has come to an item; the AIL lock is held.
+    spin("ail.push.plan"),
     // AIL push: the reference on the item's buffer is taken; the AIL lock is held.
     spin("ail.push.read_buf"),
     // AIL push: the buffer is submitted or unlocked, the AIL lock is not yet taken again.
@@ -83,6 +87,8 @@ pub const POINTS: &[Def] = &[
     sleep("reclaim.before_free"),
     // Background work on unlinked inodes: one is in hand. Key: inode number.
     sleep("inodegc.item"),
+    // Somebody waits for the background work on unlinked inodes. Key: 0.
+    sleep("inodegc.drain"),
     // Unmount: about to stop the background work. Key: 0.
     sleep("unmount.quiesce"),
     // Unmount: the background work has ended, the push begins. Key: 0.
@@ -146,7 +152,7 @@ names! {
         Seed000 = "seed000";
         /// The push looks at the item after it has given the buffer away.
         Seed000Sibling = "seed000-sibling";
-        /// Items of a failed write count as failed twice: once by the buffer, once by the item.
+        /// What is to become of a write that failed is not asked: it is tried for ever.
         Seed000Retry = "seed000-retry";
         /// Unmount pushes before the background work has stopped.
         UnmountOrder = "unmount-order";
@@ -186,8 +192,6 @@ names! {
         ItemLost = "item left the AIL unwritten (lost write)";
         /// Something became dirty behind the push of an unmount.
         DirtyAfterPush = "dirty after the last push (lost write)";
-        /// A buffer was resubmitted more than once for one failure.
-        RetriedTwice = "failed buffer resubmitted twice";
         /// The teardown of an unmount found an item in the AIL.
         AilNotEmpty = "AIL not empty at unmount";
     }

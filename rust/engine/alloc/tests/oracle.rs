@@ -5,8 +5,11 @@
 
 use crate::engine::{
     alloc::{Claim, Reservation},
+    log::space::Who,
     testing::Fixture,
-    txn::{FreeKind, TxnRes}, //
+    txn::{FreeKind, Txn, TxnRes},
+    Mount,
+    Result, //
 };
 use crate::format::{
     limits::BITMAP_BITS, AgNumber, BitmapBlock, BlockKind, BlockRange, DiskBlock, Ino, Owner,
@@ -106,7 +109,11 @@ impl World {
             Op::Claim(goal, want, min) => {
                 let goal = DiskBlock(u64::from(goal) % total);
                 let available = alloc.available();
-                match alloc.claim(goal, want, min) {
+                let mut got = alloc.claim(goal, want, min);
+                while got.as_ref().is_err_and(|e| e.is(Errno::AGAIN)) && self.bitmaps() {
+                    got = alloc.claim(goal, want, min);
+                }
+                match got {
                     Ok(claim) => {
                         let r = claim.range();
                         assert!(r.len >= min.min(want) && r.len <= want);
@@ -146,7 +153,7 @@ impl World {
             Op::Use(i, n) if !self.claims.is_empty() => {
                 let n = (n % 4 + 1).min(self.claims.len() as u32);
                 let m = self.f.m.clone();
-                let mut txn = m.begin(TxnRes::new(0, 0).frees(n)).unwrap();
+                let mut txn = self.begin(&m, TxnRes::new(0, 0).frees(n)).unwrap();
                 for _ in 0..n {
                     let claim = self.claims.swap_remove(i as usize % self.claims.len());
                     let r = txn.use_claim(claim).unwrap();
@@ -169,7 +176,7 @@ impl World {
                         .push(BlockRange::new(part.end(), r.len - from - n));
                 }
                 let m = self.f.m.clone();
-                let mut txn = m.begin(TxnRes::new(0, 0).frees(1)).unwrap();
+                let mut txn = self.begin(&m, TxnRes::new(0, 0).frees(1)).unwrap();
                 txn.free(part, FreeKind::Data).unwrap();
                 txn.commit().unwrap();
                 self.expect(part, State::Used, State::Busy);
@@ -195,6 +202,9 @@ impl World {
                 // A promise is always kept, if need be after a checkpoint.
                 let mut r = self.reservations.swap_remove(i);
                 let mut again = alloc.claim_reserved(&mut r, DiskBlock(0), want.max(1));
+                while again.as_ref().is_err_and(|e| e.is(Errno::AGAIN)) && self.bitmaps() {
+                    again = alloc.claim_reserved(&mut r, DiskBlock(0), want.max(1));
+                }
                 if again.as_ref().is_err_and(|e| e.is(Errno::AGAIN)) {
                     self.checkpoint();
                     again = alloc.claim_reserved(&mut r, DiskBlock(0), want.max(1));
@@ -229,12 +239,7 @@ impl World {
     fn meta(&mut self, n: u32) {
         let owner = Owner::inode(Ino(99));
         let m = self.f.m.clone();
-        let checkpoints = m.stats().checkpoints();
-        let opened = m.begin(TxnRes::new(n + 1, n + 1));
-        if m.stats().checkpoints() != checkpoints {
-            // Opening had to make one.
-            self.busy_is_free();
-        }
+        let opened = self.begin(&m, TxnRes::new(n + 1, n + 1));
         let mut txn = match opened {
             Ok(txn) => txn,
             Err(e) => {
@@ -265,6 +270,27 @@ impl World {
             self.expect(r, State::Free, State::Used);
             self.used.push(r);
         }
+    }
+
+    /// Opens a transaction. That may make a checkpoint.
+    fn begin<'m>(&mut self, m: &'m Mount, res: TxnRes) -> Result<Txn<'m>> {
+        let checkpoints = m.stats().checkpoints();
+        let opened = m.begin(res);
+        if m.stats().checkpoints() != checkpoints {
+            self.busy_is_free();
+        }
+        opened
+    }
+
+    /// Makes bitmap blocks, if it is for them that a claim failed.
+    fn bitmaps(&mut self) -> bool {
+        let m = self.f.m.clone();
+        let checkpoints = m.stats().checkpoints();
+        let made = m.make_bitmaps(Who::Begin).unwrap();
+        if m.stats().checkpoints() != checkpoints {
+            self.busy_is_free();
+        }
+        made
     }
 
     fn busy_is_free(&mut self) {

@@ -73,39 +73,43 @@ fn a_holder_is_done_before_the_shrinker_frees() {
     });
 }
 
+fn last_puts() {
+    let buf = Buf::new(BufState::new_uptodate());
+    assert!(buf.state.get());
+    buf.state.mark_stale();
+    let other = spawn(&buf, |b| b.use_and_put(1, 2));
+    buf.use_and_put(0, 2);
+    other.join().unwrap();
+    assert_eq!(buf.freed.load(Relaxed), 1);
+}
+
 #[test]
 fn both_holders_of_a_stale_buffer_are_done_before_one_frees() {
-    loom::model(|| {
-        let buf = Buf::new(BufState::new_uptodate());
-        assert!(buf.state.get());
-        buf.state.mark_stale();
-        let other = spawn(&buf, |b| b.use_and_put(1, 2));
-        buf.use_and_put(0, 2);
-        other.join().unwrap();
-        assert_eq!(buf.freed.load(Relaxed), 1);
+    loom::model(last_puts);
+}
+
+fn lookup_and_reclaim() {
+    let buf = Buf::new(BufState::new_uptodate());
+    let shrinker = spawn(&buf, |b| {
+        if let Reclaim::Dead(_) = b.state.reclaim() {
+            b.freed.store(1, Relaxed);
+        }
     });
+    let finder = spawn(&buf, |b| {
+        if b.state.get() {
+            assert!(!b.state.load().is_dead());
+            assert_eq!(b.freed.load(Relaxed), 0, "found after its end");
+            assert!(b.state.put().is_none());
+        }
+    });
+    assert!(buf.state.put().is_none());
+    shrinker.join().unwrap();
+    finder.join().unwrap();
 }
 
 #[test]
 fn a_lookup_finds_a_living_buffer_or_misses() {
-    loom::model(|| {
-        let buf = Buf::new(BufState::new_uptodate());
-        let shrinker = spawn(&buf, |b| {
-            if let Reclaim::Dead(_) = b.state.reclaim() {
-                b.freed.store(1, Relaxed);
-            }
-        });
-        let finder = spawn(&buf, |b| {
-            if b.state.get() {
-                assert!(!b.state.load().is_dead());
-                assert_eq!(b.freed.load(Relaxed), 0, "found after its end");
-                assert!(b.state.put().is_none());
-            }
-        });
-        assert!(buf.state.put().is_none());
-        shrinker.join().unwrap();
-        finder.join().unwrap();
-    });
+    loom::model(lookup_and_reclaim);
 }
 
 #[test]
@@ -154,4 +158,77 @@ fn three_at_once_end_with_one_teardown() {
         shrinker.join().unwrap();
         assert_eq!(buf.freed.load(Relaxed), 1);
     });
+}
+
+fn write_and_look() {
+    let buf = Buf::new(BufState::new_uptodate());
+    assert_eq!(buf.state.set_dirty(), Some(true));
+    // Ends after everybody has looked.
+    let writer = spawn(&buf, |b| assert!(b.state.start_writeback()));
+    let seen = buf.state.load();
+    assert!(seen.is_dirty() || seen.is_writeback(), "seen clean");
+    writer.join().unwrap();
+}
+
+#[test]
+fn a_changed_buffer_is_never_seen_clean() {
+    loom::model(write_and_look);
+}
+
+fn read_and_teardown() {
+    let buf = Buf::new(BufState::new_reading());
+    assert!(buf.state.put().is_none());
+    let device = spawn(&buf, |b| {
+        b.used[0].store(1, Relaxed);
+        assert!(b.state.end_read(true).is_none());
+    });
+    if let Some((token, _)) = buf.state.discard() {
+        buf.tear_down(token, 1);
+    }
+    device.join().unwrap();
+}
+
+#[test]
+fn teardown_leaves_a_read_alone() {
+    loom::model(read_and_teardown);
+}
+
+#[cfg(latchfs_races)]
+mod mutants {
+    use super::*;
+    use crate::engine::testing::race_table::Model;
+    use crate::sys::sync_point::points::Mutant;
+
+    fn caught(mutant: Mutant, name: &'static str, model: fn()) {
+        Model {
+            mutant,
+            name,
+            with: "loom",
+        }
+        .check(|| loom::model(model));
+    }
+
+    #[test]
+    fn stale_decision_and_count_in_two_words() {
+        caught(Mutant::Seed002, "last puts", last_puts);
+    }
+
+    #[test]
+    fn reclaim_against_lookup() {
+        caught(
+            Mutant::Seed002Reclaim,
+            "reclaim, lookup",
+            lookup_and_reclaim,
+        );
+    }
+
+    #[test]
+    fn writeback_with_a_gap() {
+        caught(Mutant::Seed002Gap, "writeback, look", write_and_look);
+    }
+
+    #[test]
+    fn teardown_under_a_read() {
+        caught(Mutant::Seed002Purge, "read, teardown", read_and_teardown);
+    }
 }

@@ -61,8 +61,8 @@ impl World {
         let w = buf.state.load();
         assert!(w.is_dead() && w.refs() == 0, "torn down in use: {w:?}");
         assert!(
-            !w.is_dirty() && !w.is_writeback(),
-            "dirty buffer freed: {w:?}"
+            !w.is_dirty() && !w.is_writeback() && !w.is_reading(),
+            "busy buffer freed: {w:?}"
         );
         let mut slot = self.slot.lock().unwrap();
         if slot.as_ref().is_some_and(|b| Arc::ptr_eq(b, buf)) {
@@ -103,6 +103,17 @@ impl World {
         *new.content.lock().unwrap() = self.disk.load(Ordering::SeqCst);
         assert!(new.state.end_read(true).is_none(), "we have a reference");
         new
+    }
+
+    /// A read that nobody waits for.
+    fn readahead(&self) {
+        let new = Buf::new();
+        *self.slot.lock().unwrap() = Some(new.clone());
+        self.put(&new);
+        *new.content.lock().unwrap() = self.disk.load(Ordering::SeqCst);
+        if let Some(token) = new.state.end_read(true) {
+            self.bury(&new, token);
+        }
     }
 
     fn wait_read(&self, buf: Arc<Buf>) -> Arc<Buf> {
@@ -325,31 +336,70 @@ fn one_living_buffer_of_a_block() {
     });
 }
 
+/// A read that nobody waits for, while the cache is torn down.
+fn read_teardown() {
+    let world = Arc::new(World::default());
+    run(
+        &world,
+        vec![
+            |w| w.readahead(),
+            |w| {
+                let found = w.slot.lock().unwrap().clone();
+                let Some(buf) = found else { return };
+                if let Some((token, _)) = buf.state.discard() {
+                    w.bury(&buf, token);
+                }
+            },
+            |w| w.reclaim(),
+        ],
+    );
+}
+
+#[test]
+fn teardown_leaves_a_read_alone() {
+    explore(read_teardown);
+}
+
 #[cfg(latchfs_races)]
 mod mutants {
     use super::*;
-    use crate::sys::sync_point::{points::Mutant, table};
+    use crate::engine::testing::race_table::Model;
+    use crate::sys::sync_point::points::Mutant;
 
-    /// `model` must fail on the mutant.
-    fn caught(mutant: Mutant, model: fn()) {
-        table::select(Some(mutant));
-        let run = std::panic::catch_unwind(|| explore(model));
-        table::select(None);
-        assert!(run.is_err(), "{} was not caught", mutant.name());
+    fn caught(mutant: Mutant, name: &'static str, model: fn()) {
+        Model {
+            mutant,
+            name,
+            with: "shuttle",
+        }
+        .check(|| explore(model));
     }
 
     #[test]
     fn stale_decision_and_count_in_two_words() {
-        caught(Mutant::Seed002, last_put_new_life);
+        caught(Mutant::Seed002, "last put, new life", last_put_new_life);
     }
 
     #[test]
     fn reclaim_against_dirty() {
-        caught(Mutant::Seed002Reclaim, changes_writes_reclaim);
+        caught(
+            Mutant::Seed002Reclaim,
+            "change, write, reclaim",
+            changes_writes_reclaim,
+        );
     }
 
     #[test]
     fn writeback_with_a_gap() {
-        caught(Mutant::Seed002Gap, write_reclaim_look);
+        caught(
+            Mutant::Seed002Gap,
+            "write, reclaim, look",
+            write_reclaim_look,
+        );
+    }
+
+    #[test]
+    fn teardown_under_a_read() {
+        caught(Mutant::Seed002Purge, "read, teardown", read_teardown);
     }
 }

@@ -12,7 +12,7 @@ use super::super::{
     Inode, InodeRef,
 };
 use crate::{
-    engine::locks::{AgInodeLock, InodeDirty},
+    engine::locks::{AgInodeLock, InodeGcList},
     format::units::Ino,
     sys::{Arc, RwSem, Spin},
 };
@@ -36,11 +36,11 @@ struct World {
     cache: Cache,
     /// The bit of the inode map, under the AG inode lock.
     used: RwSem<bool, AgInodeLock>,
-    claimed: Spin<bool, InodeDirty>,
-    disk: Spin<Slot, InodeDirty>,
-    dirty: Spin<Vec<std::sync::Arc<Inode>>, InodeDirty>,
+    claimed: Spin<bool, InodeGcList>,
+    disk: Spin<Slot, InodeGcList>,
+    dirty: Spin<Vec<std::sync::Arc<Inode>>, InodeGcList>,
     /// What must be true of the current life: changes made in it.
-    truth: Spin<Slot, InodeDirty>,
+    truth: Spin<Slot, InodeGcList>,
 }
 
 impl World {

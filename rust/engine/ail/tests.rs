@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The AIL: its containers against a naive model, its states, its policy; and with real buffers and
+//! inodes, under shuttle and on a disk that fails.
+
+mod list;
+mod policy;
+mod state;

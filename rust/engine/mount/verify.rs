@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Observables: what must be true when nothing is under way. Shown in debugfs, checked by tests,
+//! and in debug builds at unmount.
+
+use super::*;
+use crate::engine::ail::verify::AilState;
+use crate::sys;
+use core::fmt;
+
+/// What there is now.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Observed {
+    /// The AIL (O1).
+    pub ail: AilState,
+    /// Metadata buffers in memory.
+    pub bufs: u64,
+    /// Dirty ones among them (O2).
+    pub dirty: u64,
+    /// Inodes in memory.
+    pub inodes: usize,
+}
+
+impl Observed {
+    /// Whether everything is in its place: after a quiesce with nothing since.
+    pub fn is_quiet(&self) -> bool {
+        self.ail.is_quiet() && self.dirty == 0
+    }
+}
+
+impl fmt::Display for Observed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ail = &self.ail;
+        writeln!(
+            f,
+            "O1 ail: {} listed, {} waiting, {} inodes, {} flushing, {} failed, {} tokens, {} writes",
+            ail.listed, ail.waiting, ail.inodes, ail.flushing, ail.failed, ail.tokens, ail.inflight
+        )?;
+        writeln!(f, "O2 buffers: {} cached, {} dirty", self.bufs, self.dirty)?;
+        writeln!(f, "inodes: {} cached", self.inodes)
+    }
+}
+
+impl Mount {
+    /// Looks. Holds the AIL's spinlock for as long as it takes to see all its entries.
+    pub fn observe(&self) -> Observed {
+        Observed {
+            ail: self.ail.state(),
+            bufs: self.buf.count(),
+            dirty: self.buf.dirty_count(),
+            inodes: self.inodes.cache.len(),
+        }
+    }
+
+    /// EUCLEAN, and what is wrong in the log, if something is under way that should not be. To be
+    /// called after [`Self::quiesce`] with nothing since.
+    pub fn verify(&self) -> Result {
+        let seen = self.observe();
+        if seen.is_quiet() {
+            return Ok(());
+        }
+        sys::pr_err!("not quiet: {}", seen);
+        Err(Error::new(Errno::UCLEAN))
+    }
+
+    /// The end of an unmount: nothing may be left but what somebody still holds.
+    #[cfg(debug_assertions)]
+    pub(super) fn verify_at_end(&self, held: u64) {
+        let seen = self.observe();
+        if !seen.ail.is_quiet() {
+            sys::pr_err!("left behind: {}", seen);
+        }
+        debug_assert!(seen.ail.is_quiet() || held != 0);
+        debug_assert!(seen.bufs == held);
+    }
+}
