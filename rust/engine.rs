@@ -6,6 +6,7 @@
 //! [`txn`] changes both, [`log`] makes the changes durable, [`mount`] owns everything.
 
 pub mod ag;
+pub mod ail;
 pub mod alloc;
 pub mod btree;
 pub mod buf;
@@ -15,6 +16,7 @@ pub mod extents;
 pub mod faults;
 pub mod file;
 pub mod fork;
+pub mod health;
 pub mod ialloc;
 pub mod inode;
 pub mod locks;
