@@ -26,6 +26,8 @@
 
 mod bag;
 mod list;
+#[cfg(latchfs_races)]
+mod mutants;
 mod plan;
 pub mod policy;
 pub mod push;
@@ -91,9 +93,21 @@ struct Entry {
     /// checkpoint that is not durable, and has nothing older.
     lsn: Option<Lsn>,
     flush: Flush<BufRef>,
+    #[cfg(latchfs_races)]
+    marks: mutants::Marks,
 }
 
 impl Entry {
+    fn new(owner: Owner, lsn: Option<Lsn>, buf: BufRef) -> Self {
+        Self {
+            owner,
+            lsn,
+            flush: Flush::attached(buf),
+            #[cfg(latchfs_races)]
+            marks: mutants::Marks::new(),
+        }
+    }
+
     fn item(&self) -> Option<&LogItem> {
         match &self.owner {
             Owner::Buf => self.flush.buf().map(BufRef::item),
@@ -176,6 +190,10 @@ impl Ail {
     }
 
     fn lock(&self) -> AilGuard<'_> {
+        #[cfg(latchfs_races)]
+        if self.inner.try_lock().is_none() {
+            sys::sync_point!("ail.lock.blocked", 0);
+        }
         AilGuard {
             inner: self.inner.lock(),
         }
@@ -240,11 +258,7 @@ impl Ail {
     pub fn attach(&self, inode: &Arc<Inode>, buf: BufRef) {
         let mut bag = DropBag::with_room(1);
         let mut guard = self.lock_with_room(1);
-        let entry = Entry {
-            owner: Owner::Inode(inode.clone()),
-            lsn: None,
-            flush: Flush::attached(buf),
-        };
+        let entry = Entry::new(Owner::Inode(inode.clone()), None, buf);
         debug_assert!(inode.log.entry().is_none());
         match guard.inner.list.insert(entry) {
             Ok(at) => inode.log.set_entry(Some(at)),
@@ -453,11 +467,7 @@ impl AilGuard<'_> {
             }
         };
         let again = buf.clone();
-        let entry = Entry {
-            owner: Owner::Buf,
-            lsn: Some(lsn),
-            flush: Flush::attached(buf),
-        };
+        let entry = Entry::new(Owner::Buf, Some(lsn), buf);
         match inner.list.insert(entry) {
             Ok(at) => {
                 again.item().set_entry(Some(at));
@@ -529,6 +539,8 @@ impl AilGuard<'_> {
     /// The write `id` of an entry was lost.
     fn failed(&mut self, at: u32, id: FlushId, errno: Errno) {
         if let Some(entry) = self.inner.list.get_mut(at) {
+            #[cfg(latchfs_races)]
+            entry.marks.set_failed(true);
             let done = entry.flush.failed(id, errno);
             debug_assert!(done, "token of another write");
         }

@@ -57,6 +57,8 @@ use crate::sys::{
 use index::{shard_of, Inserted, Shard, Storage};
 use state::BufState;
 
+#[cfg(latchfs_races)]
+pub use mutants::BufHandle;
 pub use write::LockedBuf;
 
 /// Shards of a cache, a power of two: enough that two tasks rarely meet, and that a shard of a
@@ -368,6 +370,7 @@ impl BufCache {
         let _ = token;
         #[cfg(latchfs_races)]
         buf.autopsy();
+        sys::sync_point!("eb.bury.before", buf.block.get());
         let gone = self.shard(buf.block).and_then(|s| s.lock().remove(buf));
         if gone.is_some() {
             self.count.fetch_sub(1, Ordering::Relaxed);

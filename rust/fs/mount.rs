@@ -66,6 +66,9 @@ pub struct Super {
     pub options: Live,
     /// Alignment of memory and offset for direct I/O, in bytes.
     pub dio_align: u32,
+    /// Files in debugfs, if there was memory for them.
+    #[cfg(latchfs_races)]
+    pub races: Option<super::races::MountFiles>,
 }
 
 impl ContextOps for Latchfs {
@@ -107,6 +110,8 @@ impl ContextOps for Latchfs {
             let _ = mount.unmount();
         })?;
         Ok(Super {
+            #[cfg(latchfs_races)]
+            races: super::races::MountFiles::new(&mount, sb.id()).ok(),
             shrinker,
             mount,
             completions,

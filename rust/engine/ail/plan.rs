@@ -51,6 +51,9 @@ pub enum PushPlan {
     Flush(LockedBuf),
     /// Write this buffer, again after a failure.
     Resubmit(LockedBuf),
+    /// A failed item's buffer, by name.
+    #[cfg(latchfs_races)]
+    Unowned(crate::engine::buf::BufHandle),
 }
 
 /// What was done.
@@ -85,6 +88,11 @@ pub(super) fn plan(entry: &Entry, lsn: Lsn, _guard: &AilGuard<'_>) -> (PushPlan,
         lsn,
         block: state.buf().block(),
     };
+    sys::sync_point!("ail.push.plan", snap.block.get());
+    #[cfg(latchfs_races)]
+    if let (true, Some(plan)) = (sys::mutant!(Seed000), super::mutants::plan_failed(entry)) {
+        return (plan, Some(snap));
+    }
     let plan = if state.is_flushing() {
         PushPlan::Busy
     } else if entry.item().is_some_and(|item| item.is_pinned()) || state.buf().item().is_pinned() {
@@ -116,6 +124,11 @@ pub(super) fn execute(plan: PushPlan, batch: &mut PushBatch) -> PushResult {
             sys::sync_point!("ail.retry", locked.buf().block().get());
             batch.queue(locked)
         }
+        #[cfg(latchfs_races)]
+        PushPlan::Unowned(handle) => match super::mutants::follow(&handle) {
+            Some(locked) => batch.queue(locked),
+            None => PushResult::Busy,
+        },
     }
 }
 

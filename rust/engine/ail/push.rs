@@ -40,8 +40,11 @@ impl Ail {
         self.lock().inner.list.rewind();
         let mut plans = Vec::new();
         plans.must_reserve(PLUG);
+        #[cfg(latchfs_races)]
+        let mut touched = super::mutants::Touched::new();
 
         while self.plan_batch(target, &mut plans) {
+            sys::mutant!(Seed000Sibling => touched.remember(self, &plans););
             let mut batch = PushBatch::new();
             while let Some(plan) = plans.pop() {
                 pushed.again += u64::from(matches!(plan, PushPlan::Resubmit(_)));
@@ -54,6 +57,7 @@ impl Ail {
             }
             pushed.written += batch.submit(self, inodes);
             sys::sync_point!("ail.push.after_unlock_buf", target.get());
+            sys::mutant!(Seed000Sibling => touched.touch(self););
         }
         pushed
     }
@@ -152,6 +156,7 @@ impl Ail {
                 since => Some(since),
             },
         };
+        sys::mutant!(Seed000Retry => return);
         if self.policy.judge(errno, retry, moment) == Verdict::GiveUp {
             self.give_up(errno);
         }

@@ -144,6 +144,10 @@ impl Shard {
                 if !sys::mutant!(Seed002Insert) && old.state.get() {
                     return Inserted::Exists(old.clone());
                 }
+                #[cfg(latchfs_races)]
+                if !old.state.load().is_dead() {
+                    sys::damage!(TwoBuffers, block);
+                }
             }
             // A dead one: whoever killed it will not find it any more and has nothing to do.
             let old = slot.buf.replace(buf.clone());

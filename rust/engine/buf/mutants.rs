@@ -87,7 +87,7 @@ impl BufRef {
     }
 
     /// Whether it is newer than the disk, as the word says.
-    pub(crate) fn is_unwritten(&self) -> bool {
+    pub fn is_unwritten(&self) -> bool {
         let state = self.buf.state.load();
         state.is_dirty() || state.is_writeback()
     }
@@ -95,7 +95,7 @@ impl BufRef {
 
 impl BufCache {
     /// The buffer of `block` if it is cached, whatever its state. Does not sleep.
-    pub(crate) fn cached(&self, block: DiskBlock) -> Option<BufRef> {
+    pub fn cached(&self, block: DiskBlock) -> Option<BufRef> {
         self.peek(block)
     }
 }

@@ -184,6 +184,8 @@ impl BufState {
     pub fn keyed(self, block: u64) -> Self {
         #[cfg(not(latchfs_races))]
         let _ = block;
+        #[cfg(latchfs_races)]
+        mutants::born(&self);
         Self {
             #[cfg(latchfs_races)]
             key: block,

@@ -6,6 +6,10 @@
 mod cache;
 #[cfg(feature = "loom")]
 mod ordering;
+#[cfg(all(latchfs_races, not(any(feature = "shuttle", feature = "loom"))))]
+mod races;
+#[cfg(all(latchfs_races, not(any(feature = "shuttle", feature = "loom"))))]
+mod races_items;
 #[cfg(feature = "shuttle")]
 mod schedules;
 #[cfg(not(any(feature = "shuttle", feature = "loom")))]

@@ -137,6 +137,7 @@ impl Mount {
         if self.flags.fetch_or(flag::CLOSED, Ordering::AcqRel) & flag::CLOSED != 0 {
             return Ok(());
         }
+        sys::mutant!(UnmountOrder => return Live(self).push_first().free());
         Live(self).quiesce().push_out().free()
     }
 
@@ -171,6 +172,7 @@ impl<'m> Live<'m> {
     /// stop.
     fn quiesce(self) -> Quiesced<'m> {
         let m = self.0;
+        sys::sync_point!("unmount.quiesce", 0);
         m.ail.begin_unmount();
         let verdict = if m.can_still_write() { m.sync() } else { Ok(()) };
         namespace::stop_inodegc(m);
@@ -184,10 +186,25 @@ impl<'m> Live<'m> {
     }
 }
 
+#[cfg(latchfs_races)]
+impl<'m> Live<'m> {
+    /// The mutant: pushes while the background work runs, and stops that afterwards.
+    fn push_first(self) -> Drained<'m> {
+        let m = self.0;
+        let early = Quiesced { m, verdict: Ok(()) }.push_out();
+        let late = self.quiesce();
+        Drained {
+            m,
+            verdict: early.verdict.and(late.verdict),
+        }
+    }
+}
+
 impl<'m> Quiesced<'m> {
     /// Everything that was committed goes to its place, or is given up.
     fn push_out(self) -> Drained<'m> {
         let Self { m, verdict } = self;
+        sys::sync_point!("unmount.push_all", 0);
         let mut verdict = verdict;
         if m.can_still_write() {
             let pushed = m.push_ail_out();
@@ -219,6 +236,10 @@ impl Drained<'_> {
         }
         hooks::drop_inodes(m);
 
+        #[cfg(latchfs_races)]
+        if !m.is_shutdown() && !m.observe().is_quiet() {
+            sys::damage!(DirtyAfterPush, m.observe().dirty);
+        }
         let (lost, held) = m.buf.purge();
         if lost != 0 {
             sys::pr_err!("{} dirty metadata blocks were lost\n", lost);
@@ -227,7 +248,9 @@ impl Drained<'_> {
             sys::pr_err!("{} metadata blocks are still in use\n", held);
         }
         #[cfg(debug_assertions)]
-        m.verify_at_end(held);
+        if !sys::mutant!(UnmountOrder) {
+            m.verify_at_end(held);
+        }
         verdict
     }
 }

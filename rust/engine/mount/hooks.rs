@@ -7,6 +7,8 @@ use crate::engine::{ialloc, inode, namespace};
 
 /// Files that were deleted give their blocks back. May sleep; nothing is held.
 pub(super) fn drain_inodes(m: &Arc<Mount>) -> Result {
+    crate::sys::sync_point!("inodegc.drain", 0);
+    crate::sys::mutant!(UnmountOrder => return Ok(()));
     namespace::inodegc_flush(m)
 }
 

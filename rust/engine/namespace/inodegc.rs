@@ -154,9 +154,19 @@ pub fn inodegc_flush(m: &Arc<Mount>) -> Result {
         }
         return Ok(());
     }
-    for group in m.inodes.groups() {
-        drain(m, group);
+    if m.inodes.groups().iter().all(|g| g.doomed.len() == 0) {
+        return Ok(());
     }
+    // Never on the stack of whoever needs the space: that may be deep in an operation already.
+    let worker = Worker {
+        m: m.clone(),
+        first: 0,
+        step: 1,
+    };
+    let item = WorkItem::new("latchfs-inodegc", sys::must_arc(worker))?;
+    item.kick();
+    item.flush();
+    item.stop();
     Ok(())
 }
 
@@ -175,6 +185,7 @@ fn drain(m: &Arc<Mount>, group: &Group) {
             }
             continue;
         }
+        sys::sync_point!("inodegc.item", inode.ino.0);
         if let Err(e) = inactivate(m, &inode) {
             sys::pr_err!("inode {} cannot be freed: {}\n", inode.ino, e);
         }

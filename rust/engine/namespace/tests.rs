@@ -6,6 +6,8 @@ mod faults;
 mod figures;
 mod model;
 mod oracle;
+#[cfg(latchfs_races)]
+mod races;
 mod space;
 mod storm;
 mod verbs;

@@ -2,8 +2,11 @@
 
 //! Rows for the table of `make races`.
 
-use crate::sys::sync_point::{points::Mutant, table};
+use crate::sys::sync_point::points::Mutant;
+#[cfg(any(feature = "shuttle", feature = "loom"))]
+use crate::sys::sync_point::table;
 use std::io::Write;
+#[cfg(any(feature = "shuttle", feature = "loom"))]
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
 /// One row.
@@ -65,6 +68,7 @@ pub(crate) fn panic_text(e: &(dyn std::any::Any + Send)) -> String {
 }
 
 /// A model of a race under a scheduler that tries the interleavings itself.
+#[cfg(any(feature = "shuttle", feature = "loom"))]
 pub(crate) struct Model {
     /// The mutant that it has to catch.
     pub(crate) mutant: Mutant,
@@ -74,6 +78,7 @@ pub(crate) struct Model {
     pub(crate) with: &'static str,
 }
 
+#[cfg(any(feature = "shuttle", feature = "loom"))]
 impl Model {
     /// Runs it on the real build, which must hold, and on the mutant, which must not.
     pub(crate) fn check(&self, explore: impl Fn()) {

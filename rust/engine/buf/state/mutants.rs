@@ -7,6 +7,16 @@
 
 use super::*;
 
+/// Gives a new buffer a generation that no other had lately: a handle to an older buffer of the same
+/// block must not lead to it.
+pub(super) fn born(state: &BufState) {
+    static LIVES: AtomicU64 = AtomicU64::new(0);
+    let life = LIVES.fetch_add(1, Ordering::Relaxed);
+    // Far apart, as each may have many lives.
+    let generation = (life << (GENERATION_SHIFT + 8)) & GENERATION;
+    state.step(|w| Some((w & !GENERATION) | generation));
+}
+
 /// [`BufState::put`] with the decision and the count in two steps: the seed.
 pub(super) fn put(state: &BufState) -> Option<DeadToken> {
     let seen = state.word.load(Ordering::Acquire);

@@ -9,19 +9,19 @@ use crate::sys::device::{Backend, MemDisk};
 use core::ops::Deref;
 use std::sync::{mpsc, Mutex as StdMutex};
 
-const OWNER: Owner = Owner::inode(Ino(77));
-const KIND: BlockKind = BlockKind::Symlink;
-const BLOCKS: u64 = 65_536;
+pub(super) const OWNER: Owner = Owner::inode(Ino(77));
+pub(super) const KIND: BlockKind = BlockKind::Symlink;
+pub(super) const BLOCKS: u64 = 65_536;
 
-fn context() -> Context {
+pub(super) fn context() -> Context {
     Context::new(0xabcd, Geometry::for_device(BLOCKS, None).unwrap())
 }
 
 /// A cache, and an AIL that takes what is changed as if the log were durable at once.
-struct World {
-    cache: Arc<BufCache>,
-    ail: Arc<Ail>,
-    inodes: Inodes,
+pub(super) struct World {
+    pub(super) cache: Arc<BufCache>,
+    pub(super) ail: Arc<Ail>,
+    pub(super) inodes: Inodes,
 }
 
 impl Deref for World {
@@ -39,7 +39,7 @@ impl Drop for World {
     }
 }
 
-fn cache_on(backend: std::sync::Arc<dyn Backend>) -> World {
+pub(super) fn cache_on(backend: std::sync::Arc<dyn Backend>) -> World {
     let faults = sys::try_arc(Faults::new()).unwrap();
     let dev = Device::new(backend, false);
     World {
@@ -49,41 +49,41 @@ fn cache_on(backend: std::sync::Arc<dyn Backend>) -> World {
     }
 }
 
-fn new_cache() -> (World, std::sync::Arc<MemDisk>) {
+pub(super) fn new_cache() -> (World, std::sync::Arc<MemDisk>) {
     let disk = std::sync::Arc::new(MemDisk::new(BLOCKS));
     (cache_on(disk.clone()), disk)
 }
 
 /// The `n`-th block that is not static metadata, in the last group.
-fn at(n: u64) -> DiskBlock {
+pub(super) fn at(n: u64) -> DiskBlock {
     DiskBlock(3 * BLOCKS / 4 + 100 + n)
 }
 
 /// A sealed symlink block with this text for `block`.
-fn image(block: DiskBlock, owner: Owner, text: &[u8]) -> [u8; 4096] {
+pub(super) fn image(block: DiskBlock, owner: Owner, text: &[u8]) -> [u8; 4096] {
     let mut b = [0; 4096];
     SymlinkBlock::format(&mut b, &context(), block, owner, 0, text);
     seal(&mut b, KIND, &context(), Lsn(4096));
     b
 }
 
-fn text(buf: &BufRef) -> Vec<u8> {
+pub(super) fn text(buf: &BufRef) -> Vec<u8> {
     SymlinkBlock::of(&buf.data()).bytes().to_vec()
 }
 
 /// A text that is a number.
-fn number(text: &[u8]) -> u64 {
+pub(super) fn number(text: &[u8]) -> u64 {
     std::str::from_utf8(text).unwrap().parse().unwrap()
 }
 
 /// Makes a new block with this text dirty.
-fn put(world: &World, block: DiskBlock, text: &[u8]) -> BufRef {
+pub(super) fn put(world: &World, block: DiskBlock, text: &[u8]) -> BufRef {
     let buf = world.fresh(block, KIND, OWNER).unwrap();
     change(world, &buf, text);
     buf
 }
 
-fn change(world: &World, buf: &BufRef, text: &[u8]) {
+pub(super) fn change(world: &World, buf: &BufRef, text: &[u8]) {
     let block = buf.block();
     modify(world, buf, |b| {
         SymlinkBlock::format(b, &context(), block, OWNER, 0, text)
@@ -91,7 +91,7 @@ fn change(world: &World, buf: &BufRef, text: &[u8]) {
 }
 
 /// A transaction of one change, and its checkpoint.
-fn modify(world: &World, buf: &BufRef, change: impl FnOnce(&mut [u8; 4096])) {
+pub(super) fn modify(world: &World, buf: &BufRef, change: impl FnOnce(&mut [u8; 4096])) {
     {
         let mut content = buf.write();
         change(&mut content);
@@ -105,7 +105,7 @@ fn modify(world: &World, buf: &BufRef, change: impl FnOnce(&mut [u8; 4096])) {
 }
 
 /// The checkpoint that frees these blocks is durable.
-fn cancel(world: &World, blocks: &[DiskBlock]) {
+pub(super) fn cancel(world: &World, blocks: &[DiskBlock]) {
     let mut bufs = sys::Vec::new();
     for block in blocks {
         let buf = world.peek(*block).unwrap();
@@ -117,7 +117,7 @@ fn cancel(world: &World, blocks: &[DiskBlock]) {
 }
 
 /// A round of the pusher, and the end of its writes.
-fn sync(world: &World) -> sys::SysResult<()> {
+pub(super) fn sync(world: &World) -> sys::SysResult<()> {
     world.ail.round(&world.inodes, Lsn(u64::MAX));
     world.ail.wait_writes();
     match world.ail.has_failed() {
@@ -364,7 +364,7 @@ fn a_large_cache_stays_complete() {
 }
 
 /// A disk that notes the order of writes, and can be told to let none pass.
-struct Gate {
+pub(super) struct Gate {
     disk: MemDisk,
     order: StdMutex<Vec<u64>>,
     pass: Option<StdMutex<mpsc::Receiver<()>>>,

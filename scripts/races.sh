@@ -1,0 +1,70 @@
+#!/bin/bash
+# `make races`: every race of seeds 000 and 002, forced on the real build and on
+# the build without the protection, as one table.  The last line is `N passed, N
+# failed`: one for each row.
+#
+#   scripts/races.sh [short|host|vm|all]
+#
+# host: the engine in userspace (sync points; models under shuttle and loom).
+# vm: the races module in the debug kernel.  short: the sync points only.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+
+what=${1:-all}
+cd "$LATCHFS_TOP"
+export CARGO_TARGET_DIR=$LATCHFS_TARGET
+out=$LATCHFS_CACHE/races
+mkdir -p "$out"
+table=$out/table
+: >"$table"
+
+# row RACE REPRODUCER WHERE REACHED REAL MUTANT DAMAGE
+row() { (IFS=$'\t'; printf '%s\n' "$*" >>"$table"); }
+
+# tests LOG FEATURES FILTER: cargo test of the engine; the tests write their rows
+tests() {
+	local log=$out/$1.log rc=0
+	say "races: $1"
+	LATCHFS_RACES_TABLE=$table nice -n 2 cargo test --locked -p latchfs-engine --lib \
+		--manifest-path tools/Cargo.toml --features "$2" "$3" >"$log" 2>&1 || rc=$?
+	if [ $rc -ne 0 ]; then
+		grep -E '^(test .* FAILED|error)' "$log" || tail -n 20 "$log"
+		row "$1" "see $log" host no FAIL MISSED "exit status $rc"
+	elif ! grep -qE '^test result: ok\. [1-9]' "$log"; then
+		row "$1" "see $log" host no FAIL MISSED "no test ran"
+	fi
+}
+
+sync_points() { tests sync-points races ::races; }
+
+models() {
+	tests shuttle shuttle,races ::mutants::
+	tests loom loom,races ::mutants::
+}
+
+vm() {
+	local log=$out/vm.log rc=0
+	say "races: the module in a virtual machine"
+	"$LATCHFS_TOP/tools/testing/races/vm.sh" "$table" >"$log" 2>&1 || rc=$?
+	if [ $rc -ne 0 ]; then
+		tail -n 20 "$log"
+		row vm "see $log" vm no FAIL MISSED "exit status $rc"
+	fi
+}
+
+case $what in
+short)	sync_points ;;
+host)	sync_points; models ;;
+vm)	vm ;;
+all)	sync_points; models; vm ;;
+*)	die "short, host, vm or all" ;;
+esac
+
+awk -F '\t' '
+	BEGIN { line = "%-17s %-24s %-8s %-8s %-5s %-7s %s\n"
+		printf line, "race", "reproducer", "where", "reached", "real", "mutant", "damage" }
+	{ printf line, $1, $2, $3, $4, $5, $6, $7 }
+	$4 == "yes" && $5 == "pass" && $6 == "caught" { passed++; next }
+	{ failed++ }
+	END { printf "%d passed, %d failed\n", passed, failed; exit failed || !passed }
+' <(LC_ALL=C sort "$table")

@@ -1,0 +1,556 @@
+#!/usr/bin/python3
+"""Races in the kernel: the guest's half of `make races`.
+
+    guest.py DEVICE TABLE [NAME...]
+
+Each reproducer forces one interleaving by sync points (debugfs) and errors of
+the device (device mapper), on the real build and on its mutant.  It passes if
+the interleaving was reached in both, the real build did no damage, and the
+mutant did.  Rows for the table go to TABLE; the last line is `guest: N passed, N
+failed`.
+"""
+
+import fcntl
+import json
+import os
+import re
+import struct
+import subprocess
+import sys
+import threading
+import time
+
+DEBUGFS = "/sys/kernel/debug"
+MNT = "/tmp/races"
+PATIENCE = 60
+
+
+def sh(*cmd, check=True, timeout=120):
+    r = subprocess.run(cmd, capture_output=True, text=True, timeout=timeout, check=False)
+    if check and r.returncode != 0:
+        raise RuntimeError(f"{' '.join(cmd)}: {(r.stderr or r.stdout).strip()}")
+    return r.stdout
+
+
+def until(cond, what, seconds=PATIENCE):
+    end = time.monotonic() + seconds
+    while not cond():
+        if time.monotonic() > end:
+            raise TimeoutError(what)
+        time.sleep(0.02)
+
+
+def poke(path, text):
+    """One write, one command."""
+    fd = os.open(path, os.O_WRONLY)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
+
+
+class Task(threading.Thread):
+    """Something that may be held for a while."""
+
+    def __init__(self, run):
+        super().__init__(daemon=True)
+        self.run_it, self.error = run, None
+        self.start()
+
+    def run(self):
+        try:
+            self.run_it()
+        except Exception as e:      # shown by whoever waits for it
+            self.error = e
+
+    def end(self):
+        self.join(PATIENCE)
+        if self.is_alive():
+            raise TimeoutError("a task does not end")
+        if self.error:
+            raise self.error
+
+
+class Sync:
+    """The sync points of the module."""
+
+    def __init__(self):
+        self.dir = DEBUGFS + "/latchfs/sync"
+
+    def __call__(self, line):
+        try:
+            poke(self.dir + "/control", line)
+        except OSError as e:
+            raise RuntimeError(f"{line}: {e.strerror}; {self.status()}") from e
+
+    def status(self):
+        with open(self.dir + "/status", encoding="ascii") as f:
+            return f.read()
+
+    def arm(self, point):
+        """(state, hits) of the first arm of the point."""
+        m = re.search(rf"^arm {re.escape(point)} (.*) hits=(\d+)$", self.status(), re.M)
+        return (m.group(1), int(m.group(2))) if m else ("unarmed", 0)
+
+    def hits(self, point):
+        m = re.search(rf"^hits {re.escape(point)} (\d+)$", self.status(), re.M)
+        return int(m.group(1)) if m else 0
+
+    def damage(self):
+        return re.findall(r"^damage \d+ key=\d+ (.*)$", self.status(), re.M)
+
+    def held(self, point):
+        until(lambda: self.arm(point)[0] == "held", f"nobody is held at {point}")
+
+
+class Volume:
+    """A file system on a device that fails where it is told to."""
+
+    def __init__(self, dev):
+        self.dev = dev
+        self.size = int(sh("blockdev", "--getsz", dev))
+        self.dm = ("--noudevrules", "--noudevsync")
+        sh("dmsetup", "create", *self.dm, "races", "--table", self.table())
+        self.name = sh("dmsetup", "info", "-c", "--noheadings", "-o", "blkdevname", "races").strip()
+        self.node = "/dev/" + self.name
+        os.makedirs(MNT, exist_ok=True)
+
+    def table(self, block=None):
+        linear = "{0} {1} linear " + self.dev + " {0}"
+        if block is None:
+            return linear.format(0, self.size)
+        at = block * 8
+        return "\n".join([linear.format(0, at), f"{at} 8 error",
+                          linear.format(at + 8, self.size - at - 8)])
+
+    def suspend(self):
+        sh("dmsetup", "suspend", "--nolockfs", "--noflush", *self.dm, "races")
+
+    def resume(self, block=None):
+        """From now on `block` fails, or nothing does."""
+        sh("dmsetup", "load", "races", "--table", self.table(block))
+        sh("dmsetup", "resume", *self.dm, "races")
+
+    def fail(self, block=None):
+        self.suspend()
+        self.resume(block)
+
+    def mount(self):
+        sh("mount", "-t", "latchfs", self.node, MNT)
+
+    def fresh(self):
+        sh("mkfs.latchfs", "-f", self.node)
+        self.mount()
+
+    def probe(self, what):
+        poke(f"{DEBUGFS}/latchfs-{self.name}/probe", what)
+
+    def ail(self):
+        with open(f"{DEBUGFS}/latchfs-{self.name}/verify", encoding="ascii") as f:
+            line = f.readline()
+        return {name: int(n) for n, name in re.findall(r"(\d+) (\w+)", line.partition(":")[2])}
+
+    def settle(self):
+        """Everything is in its place."""
+        os.sync()
+        self.probe("push")
+        until(lambda: self.ail()["listed"] == 0, "the AIL does not drain")
+
+    def pressure(self):
+        """What can go from memory does."""
+        poke("/proc/sys/vm/drop_caches", "3")
+        self.probe("shrink")
+
+    def look(self, what, *args):
+        """What is on the device, by the tool."""
+        sh("blockdev", "--flushbufs", self.node)
+        return json.loads(sh("latchfs", what, self.node, *args, "--json"))
+
+    def inode_block(self, path):
+        return self.look("inode", str(os.stat(path).st_ino))["block"]
+
+    def mode(self, ino):
+        return int(self.look("inode", str(ino))["mode"], 8) & 0o7777
+
+    def shutdown(self):
+        """FS_IOC_SHUTDOWN without flushing: whatever a mutant did ends here."""
+        fd = os.open(MNT, os.O_RDONLY)
+        try:
+            fcntl.ioctl(fd, 0x8004587D, struct.pack("I", 2))
+        finally:
+            os.close(fd)
+
+    def umount(self):
+        sh("umount", MNT)
+
+    def mounted(self):
+        return os.path.ismount(MNT)
+
+    def check(self):
+        sh("blockdev", "--flushbufs", self.node)
+        return sh("fsck.latchfs", "-n", self.node)
+
+
+class Run:
+    """One run of one reproducer."""
+
+    def __init__(self, volume, sync, mutant):
+        self.v, self.s, self.mutant = volume, sync, mutant
+        self.missing, self.damage = [], []
+
+    def reached(self, cond, what):
+        if not cond:
+            self.missing.append(what)
+
+    def passed(self, point):
+        state = self.s.arm(point)[0]
+        self.reached(state == "passed", f"{point} {state}")
+
+    def must(self, cond, damage):
+        if not cond:
+            self.damage.append(damage)
+
+    def file(self, name="file"):
+        """A file that is in its place, its inode number, and the block of its inode."""
+        path = f"{MNT}/{name}"
+        with open(path, "w", encoding="ascii") as f:
+            f.write("content\n")
+        self.v.settle()
+        return path, os.stat(path).st_ino, self.v.inode_block(path)
+
+    def committed(self, path, mode):
+        """A change that is in the log and not in its place."""
+        os.chmod(path, mode)
+        os.sync()
+
+
+# ---- seed 000
+
+
+def t_000_a(r):
+    """The pusher comes to a failed item while the write that repairs it ends."""
+    v, s = r.v, r.s
+    path, ino, block = r.file()
+    r.committed(path, 0o640)
+    v.fail(block)
+    v.probe("push")
+    until(lambda: v.ail()["failed"], "no write fails")
+    # the next try waits in the device mapper while the trap is set
+    v.suspend()
+    time.sleep(0.2)
+    s(f"arm buf.ioend.before_items park key={block}")
+    v.resume()
+    s.held("buf.ioend.before_items")
+    s(f"arm ail.push.plan count key={block}")
+    s(f"arm ail.push.read_buf park key={block} limit=20000")
+    until(lambda: s.arm("ail.push.plan")[0] == "passed", "the pusher does not come")
+    if r.mutant:
+        s.held("ail.push.read_buf")
+    s("release buf.ioend.before_items")
+    until(lambda: v.ail()["writes"] == 0, "the write does not end")
+    v.pressure()
+    r.passed("buf.ioend.before_items")
+    s("release ail.push.read_buf")
+    until(lambda: v.ail()["listed"] == 0, "the AIL does not drain")
+    r.must(v.mode(ino) == 0o640, "what was committed is not on disk")
+
+
+def t_000_b(r):
+    """The item is written, and its memory goes, while its push returns."""
+    v, s = r.v, r.s
+    path, ino, _ = r.file()
+    r.committed(path, 0o640)
+    s("arm ail.push.after_unlock_buf park")
+    v.probe("push")
+    s.held("ail.push.after_unlock_buf")
+    until(lambda: v.ail()["listed"] == 0, "the write does not end")
+    v.pressure()
+    s("release ail.push.after_unlock_buf")
+    until(lambda: s.arm("ail.push.after_unlock_buf")[0] != "held", "the pusher does not go on")
+    time.sleep(0.2)
+    r.passed("ail.push.after_unlock_buf")
+    r.must(v.mode(ino) == 0o640, "what was committed is not on disk")
+
+
+def t_000_c(r):
+    """Unmount while an inode is being freed."""
+    v, s = r.v, r.s
+    path, _, _ = r.file()
+    s("arm inodegc.item park")
+    s("arm unmount.push_all count")
+    os.unlink(path)
+    s.held("inodegc.item")
+    unmount = Task(v.umount)
+    until(lambda: s.hits("inodegc.drain"), "unmount does not come to the background work")
+    try:
+        # a mutant does not wait; how long we look does not matter for the real build
+        until(lambda: s.hits("unmount.push_all"), "", 3)
+    except TimeoutError:
+        pass
+    r.must(s.hits("unmount.push_all") == 0, "unmount pushes while an inode is being freed")
+    s("release inodegc.item")
+    unmount.end()
+    r.passed("inodegc.item")
+    r.reached(s.hits("unmount.push_all"), "push")
+
+
+def t_000_d(r):
+    """Writes fail for a while: one try each time; for ever: unmount ends."""
+    v, s = r.v, r.s
+    path, ino, block = r.file()
+    r.committed(path, 0o640)
+    s(f"arm ail.retry count key={block} times=1000000")
+    v.fail(block)
+    v.probe("push")
+    until(lambda: s.arm("ail.retry")[1] >= 3, "it is not tried again")
+    v.fail()
+    until(lambda: v.ail()["listed"] == 0, "the AIL does not drain")
+    tries = s.arm("ail.retry")[1]
+    r.must(v.mode(ino) == 0o640, "what was committed is not on disk")
+    r.committed(path, 0o600)
+    r.must(s.arm("ail.retry")[1] == tries, "written again after it was written")
+    v.fail(block)
+    before = s.hits("ail.retry")
+    unmount = Task(lambda: sh("umount", MNT, check=False))
+    until(lambda: not unmount.is_alive() or s.hits("ail.retry") > before + 8,
+          "unmount neither ends nor tries")
+    r.must(not unmount.is_alive(), "unmount does not end")
+    s("mutant none")
+    unmount.end()
+    v.fail()
+    r.reached(s.hits("ail.retry") > before, "a try at unmount")
+
+
+# ---- seed 002
+
+
+def directory(v, name, entries=40):
+    """A directory with a tree, and the first block of that."""
+    path = f"{MNT}/{name}"
+    os.mkdir(path)
+    for n in range(entries):
+        with open(f"{path}/{n:0200}", "w", encoding="ascii"):
+            pass
+    return path
+
+
+def blocks_of(tree):
+    """All block numbers in what the tool says of a tree."""
+    found = set()
+
+    def walk(x):
+        if isinstance(x, dict):
+            if isinstance(x.get("block"), int):
+                found.add(x["block"])
+            for y in x.values():
+                walk(y)
+        elif isinstance(x, list):
+            for y in x:
+                walk(y)
+
+    walk(tree)
+    return sorted(found)
+
+
+def t_002_a(r):
+    """The last put of a freed block's buffer, and the block's next life."""
+    v, s = r.v, r.s
+    path = directory(v, "old")
+    v.settle()
+    ino = os.stat(path).st_ino
+    block = blocks_of(v.look("tree", str(ino)))[-1]
+    os.listdir(path)
+    v.probe(f"hold {block}")
+    sh("rm", "-r", path)
+    v.settle()
+    s(f"arm eb.put.decided park key={block} limit=60000")
+    s(f"arm eb.dirty.before count key={block}")
+    put = Task(lambda: v.probe("put"))
+    s.held("eb.put.decided")
+    made = []
+    while s.arm("eb.dirty.before")[0] != "passed" and len(made) < 30:
+        made.append(directory(v, f"new{len(made)}"))
+        os.sync()
+    r.reached(s.arm("eb.dirty.before")[0] == "passed", "the block has no new life")
+    s("release eb.put.decided")
+    put.end()
+    r.passed("eb.put.decided")
+    if r.mutant:
+        return
+    v.settle()
+    v.umount()
+    v.mount()
+    for path in made:
+        r.must(len(os.listdir(path)) == 40, "names are lost")
+
+
+def t_002_b(r):
+    """The shrinker has decided on a buffer that somebody looks up and changes."""
+    v, s = r.v, r.s
+    path, ino, block = r.file()
+    os.chmod(path, 0o600)
+    v.settle()
+    s(f"arm eb.reclaim.decided park key={block} until=eb.find.blocked limit=5000")
+    shrinker = Task(lambda: [v.probe("shrink") for _ in range(3)])
+    s.held("eb.reclaim.decided")
+    user = Task(lambda: os.chmod(path, 0o640))
+    user.end()
+    s("release eb.reclaim.decided")
+    shrinker.end()
+    r.passed("eb.reclaim.decided")
+    if r.mutant:
+        return
+    v.settle()
+    r.must(v.mode(ino) == 0o640, "the change is not on disk")
+
+
+def t_002_c(r):
+    """Unmount while a read is under way that nobody waits for."""
+    v, s = r.v, r.s
+    path = f"{MNT}/dir"
+    os.mkdir(path)
+    for n in range(64):
+        with open(f"{path}/{n}", "w", encoding="ascii"):
+            pass
+    v.settle()
+    block = v.inode_block(f"{path}/60")
+    v.umount()
+    v.mount()
+    s(f"arm eb.read.before_end park key={block}")
+    # names only: the inodes are read ahead
+    with os.scandir(path) as entries:
+        r.reached(len([e.name for e in entries]) == 64, "names")
+    s.held("eb.read.before_end")
+    unmount = Task(v.umount)
+    until(lambda: s.hits("eb.purge.waits") or not unmount.is_alive(),
+          "unmount does not come to the buffers")
+    s("release eb.read.before_end")
+    unmount.end()
+    r.passed("eb.read.before_end")
+
+
+def t_002_d(r):
+    """Two tasks read one block that is not cached."""
+    v, s = r.v, r.s
+    first, ino, block = r.file("first")
+    second, other, same = r.file("second")
+    r.reached(block == same, "two inodes in one block")
+    v.umount()
+    v.mount()
+    s(f"arm eb.insert.before park key={block}")
+    one = Task(lambda: os.chmod(first, 0o640))
+    s.held("eb.insert.before")
+    two = Task(lambda: os.chmod(second, 0o604))
+    until(lambda: not two.is_alive() or s.arm("eb.insert.before")[1] > 1, "nobody else comes")
+    time.sleep(0.5)
+    s("release eb.insert.before")
+    one.end()
+    two.end()
+    r.passed("eb.insert.before")
+    r.reached(s.arm("eb.insert.before")[1] > 1, "the second creator")
+    if r.mutant:
+        return
+    v.settle()
+    r.must((v.mode(ino), v.mode(other)) == (0o640, 0o604), "a change is lost")
+
+
+def t_002_e(r):
+    """The shrinker and a reader look at a buffer whose write begins."""
+    v, s = r.v, r.s
+    path, ino, block = r.file()
+    r.committed(path, 0o640)
+    s(f"arm eb.wb.decided park key={block} limit=20000")
+    v.probe("push")
+    s.held("eb.wb.decided")
+    v.pressure()
+    try:
+        v.probe(f"look {block}")
+    except OSError:
+        r.must(False, "a changed buffer is seen clean")
+    s("release eb.wb.decided")
+    until(lambda: s.arm("eb.wb.decided")[0] != "held", "the writer does not go on")
+    r.passed("eb.wb.decided")
+    if r.mutant:
+        return
+    v.settle()
+    r.must(v.mode(ino) == 0o640, "the change is not on disk")
+
+
+RACES = [
+    ("T-000-A", "seed000", t_000_a),
+    ("T-000-B", "seed000-sibling", t_000_b),
+    ("T-000-C", "unmount-order", t_000_c),
+    ("T-000-D", "seed000-retry", t_000_d),
+    ("T-002-A", "seed002", t_002_a),
+    ("T-002-B", "seed002-reclaim", t_002_b),
+    ("T-002-C", "seed002-purge", t_002_c),
+    ("T-002-D", "seed002-insert", t_002_d),
+    ("T-002-E", "seed002-gap", t_002_e),
+]
+
+
+def once(volume, sync, mutant, scenario):
+    """One run, and the end of what it left."""
+    r = Run(volume, sync, mutant)
+    sync("reset")
+    volume.fresh()
+    sync(f"mutant {mutant or 'none'}")
+    try:
+        scenario(r)
+    except (TimeoutError, RuntimeError, OSError) as e:
+        # with a mutant anything may happen once the race was run
+        (r.missing if not mutant or not sync.damage() else r.damage).append(str(e))
+        print(sync.status(), flush=True)
+    r.damage += sync.damage()
+    sync("reset")
+    volume.fail()
+    if volume.mounted():
+        if mutant:
+            volume.shutdown()
+        try:
+            volume.umount()
+        except RuntimeError as e:
+            r.must(False, str(e))
+    if not mutant:
+        try:
+            volume.check()
+        except RuntimeError as e:
+            r.must(False, f"fsck: {e}")
+    return r
+
+
+def main():
+    dev, table, *names = sys.argv[1:]
+    if not os.path.isdir(DEBUGFS + "/latchfs"):
+        sh("mount", "-t", "debugfs", "none", DEBUGFS, check=False)
+    volume, sync = Volume(dev), Sync()
+    passed = failed = 0
+    with open(table, "a", encoding="utf-8") as out:
+        for name, mutant, scenario in RACES:
+            if names and name not in names:
+                continue
+            t0 = time.monotonic()
+            real = once(volume, sync, None, scenario)
+            with_mutant = once(volume, sync, mutant, scenario)
+            reached = not real.missing and not with_mutant.missing
+            row = [mutant, name, "vm", "yes" if reached else "no",
+                   "FAIL" if real.damage else "pass",
+                   "caught" if with_mutant.damage else "MISSED",
+                   "; ".join(dict.fromkeys(with_mutant.damage))]
+            out.write("\t".join(row) + "\n")
+            out.flush()
+            good = reached and not real.damage and with_mutant.damage
+            passed, failed = passed + bool(good), failed + (not good)
+            print(f"{'ok' if good else 'not ok'} {name} ({time.monotonic() - t0:.0f} s)", *row[3:],
+                  flush=True)
+            for what, r in (("real build", real), ("mutant", with_mutant)):
+                for line in r.missing:
+                    print(f"    {what}: not reached: {line}")
+            for line in real.damage:
+                print(f"    real build: {line}")
+    print(f"guest: {passed} passed, {failed} failed")
+    return failed != 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
