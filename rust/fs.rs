@@ -14,6 +14,7 @@
 //! * [`data`]: iomap and writeback;
 //! * [`export`]: file handles;
 //! * [`ioctl`]: stopping the file system, trimming it;
+//! * [`sysfs`]: the policy for write errors;
 //! * [`error`]: errors of the engine to errnos.
 //!
 //! Who owns what: mode, owner, link count, flags and what is on disk belong to the engine, and the
@@ -32,6 +33,7 @@ pub mod namei;
 pub mod options;
 #[cfg(latchfs_races)]
 pub mod races;
+pub mod sysfs;
 
 use crate::engine::file::WbCtx;
 use crate::engine::inode::InodeRef;

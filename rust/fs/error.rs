@@ -40,7 +40,12 @@ impl<T> Edge<T> for engine::error::Result<T> {
 
 /// The errno of an error, where there is no super block yet.
 pub fn to_error(e: engine::error::Error) -> Error {
-    Error::from_errno(e.errno().raw().wrapping_neg())
+    to_errno(e.errno())
+}
+
+/// An errno of the facade for the VFS.
+pub fn to_errno(e: Errno) -> Error {
+    Error::from_errno(e.raw().wrapping_neg())
 }
 
 /// If the error is damage on the device: reports it, and does what the mount option says. Any

@@ -69,6 +69,9 @@ impl FileOps for Latchfs {
     }
 
     fn readdir(dir: &Inode, ctx: &mut DirContext) -> Result {
+        if Self::is_shutdown(dir) {
+            return Err(EIO);
+        }
         if !ctx.emit_dots() {
             return Ok(());
         }

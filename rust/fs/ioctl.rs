@@ -5,36 +5,48 @@
 use super::error::Edge as _;
 use super::Latchfs;
 use super::SuperBlock;
+use crate::engine::mount::ShutdownHow;
+use crate::format::units::BLOCK_SIZE;
+use crate::kapi::ioctl;
 use crate::kapi::ioctl::IoctlOps;
 use crate::kapi::ioctl::Shutdown;
 use crate::kapi::ioctl::TrimRange;
 use kernel::prelude::*;
 
-/// The reason that is logged.
-const WHY: &str = "somebody asked for it (FS_IOC_SHUTDOWN)";
-
 impl IoctlOps for Latchfs {
-    /// As `xfs_fs_goingdown()`.
+    /// As `xfs_fs_goingdown()`: the answer is that it is down, whatever could not be written before.
     fn goingdown(sb: &SuperBlock, how: Shutdown) -> Result {
         let m = &sb.data().mount;
         match how {
             Shutdown::Default => {
-                // A file system that cannot be frozen is left alone, as XFS leaves it.
-                let _ = sb.with_frozen(|| m.shutdown(WHY));
+                // Frozen, everything is in its place. A file system that cannot be frozen is left
+                // alone.
+                let _ = sb.with_frozen(|| {
+                    let _ = m.shutdown_by_user(ShutdownHow::NoLogFlush);
+                });
             }
-            Shutdown::LogFlush => {
-                // A log that cannot be written is one more reason.
-                if !m.read_only() {
-                    let _ = m.checkpoint();
-                }
-                m.shutdown(WHY);
+            Shutdown::LogFlush if !m.read_only() => {
+                let _ = m.shutdown_by_user(ShutdownHow::LogFlush);
             }
-            Shutdown::NoLogFlush => m.shutdown(WHY),
+            Shutdown::LogFlush | Shutdown::NoLogFlush => {
+                let _ = m.shutdown_by_user(ShutdownHow::NoLogFlush);
+            }
         }
         Ok(())
     }
 
-    fn trim(_sb: &SuperBlock, _range: &mut TrimRange) -> Result {
-        Err(EOPNOTSUPP)
+    fn trim(sb: &SuperBlock, range: &mut TrimRange) -> Result {
+        let data = sb.data();
+        if data.options.get().norecovery {
+            return Err(EROFS);
+        }
+        if range.len < BLOCK_SIZE as u64 {
+            return Err(EINVAL);
+        }
+        range.len = data
+            .mount
+            .trim(range.start, range.len, range.min, &ioctl::interrupted)
+            .edge(sb)?;
+        Ok(())
     }
 }

@@ -8,6 +8,7 @@ use super::inode;
 use super::inode::push_attrs;
 use super::options::Live;
 use super::options::Options;
+use super::sysfs;
 use super::IRef;
 use super::Inode;
 use super::Latchfs;
@@ -58,6 +59,8 @@ impl Shrink for Caches {
 pub struct Super {
     /// Gives memory back.
     pub shrinker: Shrinker<Caches>,
+    /// `/sys/fs/latchfs/<device>`.
+    pub sysfs: sysfs::Tree,
     /// The engine.
     pub mount: Arc<Mount>,
     /// Runs the completions of writeback.
@@ -105,7 +108,8 @@ impl ContextOps for Latchfs {
             uuid: mount.uuid(),
             max_links: limits::MAX_LINKS,
         });
-        let shrinker = Shrinker::new(sb.id(), Caches(mount.clone())).inspect_err(|_| {
+        apply(&mount, &options);
+        let (shrinker, sysfs) = visible(sb, &mount).inspect_err(|_| {
             // The error is already there; nothing was changed.
             let _ = mount.unmount();
         })?;
@@ -113,6 +117,7 @@ impl ContextOps for Latchfs {
             #[cfg(latchfs_races)]
             races: super::races::MountFiles::new(&mount, sb.id()).ok(),
             shrinker,
+            sysfs,
             mount,
             completions,
             options: Live::new(&options),
@@ -130,6 +135,7 @@ impl ContextOps for Latchfs {
     }
 
     fn mounted(sb: &SuperBlock) -> Result {
+        warn_of_discard(sb, &sb.data().options.get());
         if !sb.rdonly() {
             start_writing(sb)?;
         }
@@ -147,11 +153,35 @@ impl ContextOps for Latchfs {
                 return Err(EROFS);
             }
             data.mount.set_read_only(false).edge(sb)?;
+            if data.mount.check_writable().is_err() {
+                log.error(c"there were errors: run fsck.latchfs");
+                return Err(EROFS);
+            }
             start_writing(sb)?;
         }
         data.mount.set_on_error(options.on_error.for_engine());
+        apply(&data.mount, &options);
+        warn_of_discard(sb, &options);
         data.options.set(&options);
         Ok(())
+    }
+}
+
+/// Passes on to the engine what may change at any time.
+fn apply(m: &Mount, options: &Options) {
+    m.set_commit_interval(options.commit);
+    m.set_discard(options.discard);
+}
+
+/// Makes what the rest of the kernel sees of a mount beside its files.
+fn visible(sb: &NewSuper<'_, Latchfs>, m: &Arc<Mount>) -> Result<(Shrinker<Caches>, sysfs::Tree)> {
+    let sysfs = sysfs::Tree::new(sb.sysfs_dir(())?, m)?;
+    Ok((Shrinker::new(sb.id(), Caches(m.clone()))?, sysfs))
+}
+
+fn warn_of_discard(sb: &SuperBlock, options: &Options) {
+    if options.discard && sb.discard_granularity().is_none() {
+        crate::sys::pr_warn!("{}: the device cannot discard\n", sb.id());
     }
 }
 
@@ -167,6 +197,19 @@ fn start_inodegc(sb: &SuperBlock) -> Result {
     namespace::stop_inodegc(m);
     namespace::start_inodegc(m).edge(sb)?;
     namespace::inodegc_flush(m).edge(sb)
+}
+
+/// What was stopped for a freeze goes on. Errors are only told: after one the VFS would keep the
+/// file system frozen, and its users waiting.
+fn thaw(sb: &SuperBlock) {
+    if let Err(e) = start_inodegc(sb) {
+        let e = e.to_errno();
+        crate::sys::pr_warn!(
+            "{}: deleted files wait for the next mount: {}\n",
+            sb.id(),
+            e
+        );
+    }
 }
 
 impl SuperOps for Latchfs {
@@ -200,21 +243,14 @@ impl SuperOps for Latchfs {
             // What is deleted from now on waits for the thaw: nothing else writes in the
             // background once all is on the device.
             namespace::stop_inodegc(m);
-            m.sync().edge(sb)?;
+            m.quiesce().edge(sb).inspect_err(|_| thaw(sb))?;
         }
         Ok(())
     }
 
     fn unfreeze_fs(sb: &SuperBlock) -> Result {
         if !sb.rdonly() {
-            if let Err(e) = start_inodegc(sb) {
-                // An error would leave the file system frozen, and its users waiting.
-                crate::sys::pr_warn!(
-                    "{}: deleted files wait for the next mount: {}\n",
-                    sb.id(),
-                    e.to_errno()
-                );
-            }
+            thaw(sb);
         }
         Ok(())
     }

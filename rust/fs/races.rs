@@ -110,10 +110,7 @@ impl MountFiles {
             m: m.clone(),
             held: Mutex::new(None),
         };
-        let probe = KBox::pin_init(
-            dir.write_callback_file(c"probe", data, &probe),
-            GFP_KERNEL,
-        )?;
+        let probe = KBox::pin_init(dir.write_callback_file(c"probe", data, &probe), GFP_KERNEL)?;
         Ok(Self {
             _verify: verify,
             _probe: probe,

@@ -313,6 +313,11 @@ u32 latchfs_helper_logical_block_size(struct block_device *bdev)
 	return bdev_logical_block_size(bdev);
 }
 
+bool latchfs_helper_bdev_read_only(struct block_device *bdev)
+{
+	return bdev_read_only(bdev);
+}
+
 /* page cache of an inode */
 
 void latchfs_helper_mapping_init(struct inode *inode)

@@ -85,6 +85,13 @@ fn admin() -> Result {
     }
 }
 
+/// Whether long work for the current task should stop: it is being killed, or the machine goes to
+/// sleep.
+pub fn interrupted() -> bool {
+    // SAFETY: looks at the current task.
+    unsafe { bindings::task_interrupted() }
+}
+
 fn goingdown<T: IoctlOps>(sb: &SuperBlock<T>, arg: c_ulong) -> Result {
     admin()?;
     // SAFETY: a number.

@@ -199,7 +199,13 @@ impl<'a, T: FileSystem> NewSuper<'a, T> {
         // SAFETY: the file is that of an open block device. The module holds the I/O engine until all
         // mounts, and with them all devices, are gone; `kill_sb` drops the private part, and with it
         // the device, while the super block exists.
-        unsafe { Device::from_file(file, sb, self.rdonly()) }.map_err(|_| ENOMEM)
+        //
+        // A read-only mount writes, too, if it has to replay the log: what counts is the device.
+        unsafe {
+            let read_only = bindings::bdev_read_only((*self.sb.get()).s_bdev);
+            Device::from_file(file, sb, read_only)
+        }
+        .map_err(|_| ENOMEM)
     }
 
     /// Bytes of a logical block of the device.
