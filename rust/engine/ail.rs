@@ -130,6 +130,8 @@ impl Entry {
 /// What the spinlock protects.
 struct Inner {
     list: List<Entry>,
+    /// Entries whose last write failed.
+    failed: usize,
     next_id: u64,
 }
 
@@ -165,6 +167,7 @@ impl Ail {
         sys::try_arc(Self {
             inner: Spin::new(Inner {
                 list: List::new(),
+                failed: 0,
                 next_id: 0,
             }),
             health,
@@ -396,9 +399,11 @@ impl Ail {
         }
         let lsn = entry.lsn?;
         let id = FlushId(inner.next_id);
+        let again = entry.flush.is_failed();
         if !entry.flush.begin(lsn, id) {
             return None;
         }
+        inner.failed = inner.failed.saturating_sub(usize::from(again));
         inner.next_id = inner.next_id.wrapping_add(1);
         drop(guard);
         Some((FlushToken::new(self, at, id), lsn))
@@ -491,6 +496,8 @@ impl AilGuard<'_> {
     /// Takes a clean entry out.
     fn take_out(&mut self, at: u32, bag: &mut DropBag) {
         if let Some(entry) = self.inner.list.remove(at) {
+            let failed = usize::from(entry.flush.is_failed());
+            self.inner.failed = self.inner.failed.saturating_sub(failed);
             entry.forget();
             bag.put(Dropped::Entry(entry));
         }
@@ -543,6 +550,7 @@ impl AilGuard<'_> {
             entry.marks.set_failed(true);
             let done = entry.flush.failed(id, errno);
             debug_assert!(done, "token of another write");
+            self.inner.failed = self.inner.failed.saturating_add(usize::from(done));
         }
     }
 

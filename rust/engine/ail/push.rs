@@ -121,10 +121,14 @@ impl Ail {
         self.ended.load(Ordering::Acquire)
     }
 
+    /// Writes under way.
+    pub fn inflight(&self) -> u64 {
+        self.inflight.load(Ordering::Acquire)
+    }
+
     /// Waits until no write is under way. May sleep.
     pub fn wait_writes(&self) {
-        self.progress
-            .wait(|| self.inflight.load(Ordering::Acquire) == 0);
+        self.progress.wait(|| self.inflight() == 0);
     }
 
     /// A write begins.
@@ -142,9 +146,9 @@ impl Ail {
     /// From now on what cannot be written is given up sooner, see [`super::policy`].
     pub fn begin_unmount(&self) {
         let now = sys::uptime().max(1);
-        let _ =
-            self.unmounting
-                .compare_exchange(0, now, Ordering::AcqRel, Ordering::Relaxed);
+        let _ = self
+            .unmounting
+            .compare_exchange(0, now, Ordering::AcqRel, Ordering::Relaxed);
     }
 
     /// A write failed: what the policy says. If it says to give up, the pusher will find out.

@@ -127,11 +127,6 @@ impl<B> Flush<B> {
         self.0.as_ref().map(FlushState::buf)
     }
 
-    /// The buffer, and the end of the state.
-    pub(super) fn into_buf(self) -> Option<B> {
-        self.0.map(FlushState::into_buf)
-    }
-
     /// Whether a write is under way.
     pub(super) fn is_flushing(&self) -> bool {
         self.0.as_ref().is_some_and(FlushState::is_flushing)

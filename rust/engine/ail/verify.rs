@@ -57,12 +57,12 @@ impl Ail {
             seen.flushing += usize::from(entry.flush.is_flushing());
             seen.failed += usize::from(entry.flush.is_failed());
         }
+        debug_assert_eq!(seen.failed, guard.inner.failed);
         seen
     }
 
-    /// Whether a write of an item up to `goal` has failed and was not tried again. Holds the
-    /// spinlock for as long as it takes to see all entries.
+    /// Whether the last write of some item has failed. Takes the spinlock.
     pub fn has_failed(&self) -> bool {
-        self.state().failed != 0
+        self.lock().inner.failed != 0
     }
 }

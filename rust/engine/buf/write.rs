@@ -61,12 +61,7 @@ impl LockedBuf {
     /// Starts writing the buffer, sealed at `lsn`; `tokens` are those of the items it has images
     /// of, and belong to the write from here on. Does not wait for the I/O. False if it is not
     /// written because it would not pass its own verifier: its items have failed for good then.
-    pub(crate) fn write(
-        mut self,
-        ail: &Arc<Ail>,
-        lsn: Lsn,
-        tokens: sys::Vec<FlushToken>,
-    ) -> bool {
+    pub(crate) fn write(mut self, ail: &Arc<Ail>, lsn: Lsn, tokens: sys::Vec<FlushToken>) -> bool {
         let Some(mut token) = self.token.take() else {
             return false;
         };
@@ -135,12 +130,7 @@ struct WbToken {
 }
 
 /// The items of a write hear what became of it.
-fn end_items(
-    ail: &Arc<Ail>,
-    tokens: sys::Vec<FlushToken>,
-    result: SysResult<()>,
-    buf: &Arc<Buf>,
-) {
+fn end_items(ail: &Arc<Ail>, tokens: sys::Vec<FlushToken>, result: SysResult<()>, buf: &Arc<Buf>) {
     let _ = buf;
     sys::sync_point!("buf.ioend.before_items", buf.block.get());
     let (bag, tail) = ail.complete(tokens, result);

@@ -32,6 +32,9 @@ use crate::{
 /// checkpoint; what it frees is usable after the next. Returns the number of chunks freed. Nothing
 /// may be held; may sleep.
 pub(crate) fn reap_empty_chunks(m: &Arc<Mount>) -> Result<u32> {
+    if !push_empty_chunks(m)? {
+        return Ok(0);
+    }
     let mut freed = 0_u32;
     for group in m.inodes.groups() {
         let before = freed;
@@ -52,6 +55,35 @@ pub(crate) fn reap_empty_chunks(m: &Arc<Mount>) -> Result<u32> {
         }
     }
     Ok(freed)
+}
+
+/// Forgets chunks that are in use again; if some are left, brings what is on its way to their blocks
+/// there (rules M3). Whether there is something to free.
+#[inline(never)]
+fn push_empty_chunks(m: &Arc<Mount>) -> Result<bool> {
+    let mut found = false;
+    let mut verdict = Ok(());
+    for group in m.inodes.groups() {
+        if group.empty.len() == 0 {
+            continue;
+        }
+        let _nofs = NofsScope::enter();
+        for chunk in group.empty.take() {
+            // Under the lock that a new inode needs, too: it comes back when it is empty again.
+            let empty = group
+                .read(m)
+                .and_then(|inner| empty_chunk(m, group, &inner, chunk));
+            match empty {
+                Ok(None) => continue,
+                Ok(Some(_)) => found = true,
+                Err(e) => verdict = Err(e),
+            }
+            group.empty.add(chunk);
+        }
+    }
+    verdict?;
+    // What cannot be written now is tried again; its chunk has to wait for it.
+    Ok(found && m.push_ail_all().is_ok())
 }
 
 /// Whether there are deleted inodes or empty chunks that hold space.

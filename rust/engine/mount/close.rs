@@ -174,7 +174,14 @@ impl<'m> Live<'m> {
         let m = self.0;
         sys::sync_point!("unmount.quiesce", 0);
         m.ail.begin_unmount();
-        let verdict = if m.can_still_write() { m.sync() } else { Ok(()) };
+        let verdict = if m.is_shutdown() {
+            // Whatever was not durable then is lost.
+            Err(Error::new(Errno::IO))
+        } else if m.can_still_write() {
+            m.sync()
+        } else {
+            Ok(())
+        };
         namespace::stop_inodegc(m);
         let item = m.background.lock().take();
         if let Some(item) = item {

@@ -143,8 +143,9 @@ impl Mount {
         while self.ail.has_until(goal) {
             if patience == Patience::Once && self.ask_push(goal) {
                 // The worker does it. What has failed will be tried again, but not while we wait.
-                self.ail
-                    .wait(|| !self.ail.has_until(goal) || self.is_shutdown() || self.ail.has_failed());
+                self.ail.wait(|| {
+                    !self.ail.has_until(goal) || self.is_shutdown() || self.ail.has_failed()
+                });
                 self.heed_ail()?;
                 if self.ail.has_until(goal) && self.ail.has_failed() {
                     return Err(Error::new(Errno::IO));
@@ -160,13 +161,20 @@ impl Mount {
             if failed && patience == Patience::Once {
                 return Err(Error::new(Errno::IO));
             }
-            self.after_round(&pushed, ended, failed)?;
+            self.after_round(&pushed, ended, failed, &|| self.is_shutdown())?;
         }
         Ok(())
     }
 
-    /// What has to happen before the next round makes sense.
-    fn after_round(&self, pushed: &Pushed, ended: u64, failed: bool) -> Result {
+    /// What has to happen before the next round makes sense. Does not wait any longer when `stop`
+    /// says so.
+    fn after_round(
+        &self,
+        pushed: &Pushed,
+        ended: u64,
+        failed: bool,
+        stop: &dyn Fn() -> bool,
+    ) -> Result {
         if pushed.pinned != 0 {
             // Their newest state is only in memory; or in a transaction that is still open, and then
             // there may be nothing to write.
@@ -177,34 +185,26 @@ impl Mount {
             }
         }
         if pushed.again != 0 && failed {
-            self.ail
-                .wait_for(|| self.is_shutdown() || self.pusher_stopped(), AGAIN_FAILED);
+            self.ail.wait_for(stop, AGAIN_FAILED);
         } else if pushed.written == 0 {
             self.ail
-                .wait_for(|| self.ail.ended() != ended || self.is_shutdown(), AGAIN_BUSY);
+                .wait_for(|| self.ail.ended() != ended || stop(), AGAIN_BUSY);
         }
         Ok(())
     }
 
-    fn pusher_stopped(&self) -> bool {
-        self.pusher_stops.load(Ordering::Acquire) != 0
-    }
-
     /// The worker: rounds until the target is reached.
     fn push_in_background(&self) {
+        let stop = || self.pusher_stops.load(Ordering::Acquire) != 0 || self.is_shutdown();
         let mut tail = None;
-        while !self.pusher_stopped() {
+        loop {
             if self.heed_ail().is_err() {
                 self.record_errors();
                 return;
             }
-            let now = self.ail.tail();
-            if now != tail {
-                tail = now;
-                self.log_tail_moved();
-            }
+            self.tell_tail(&mut tail);
             let target = self.ail.target();
-            if !self.ail.has_until(target) {
+            if stop() || !self.ail.has_until(target) {
                 return;
             }
             let ended = self.ail.ended();
@@ -212,19 +212,31 @@ impl Mount {
                 let _turn = self.push_turn.lock();
                 self.ail.round(&self.inodes.cache, target)
             };
-            if pushed.written != 0 {
-                // The writes are on their way; what they free decides whether there is more to do.
-                self.ail.wait_for(
-                    || self.ail.ended() != ended || self.pusher_stopped() || self.is_shutdown(),
+            // All that could be written is on its way. Whoever waits for log space hears of each
+            // step of the tail; there is nothing more to do before the writes have ended.
+            let mut more = pushed.written != 0;
+            while more {
+                let moved = self.ail.wait_for(
+                    || self.ail.tail() != tail || self.ail.inflight() == 0 || stop(),
                     AGAIN_BUSY,
                 );
+                more = moved && self.ail.inflight() != 0 && !stop();
+                self.tell_tail(&mut tail);
             }
             let failed = self.ail.has_failed();
-            if self.after_round(&pushed, ended, failed).is_err() {
-                // A checkpoint failed: it has shut the file system down, or will be tried again.
-                self.ail
-                    .wait_for(|| self.is_shutdown() || self.pusher_stopped(), AGAIN_FAILED);
+            if self.after_round(&pushed, ended, failed, &stop).is_err() {
+                // A checkpoint failed, which has shut the file system down.
+                self.ail.wait_for(stop, AGAIN_FAILED);
             }
+        }
+    }
+
+    /// Tells the log if the tail is not where it was.
+    fn tell_tail(&self, before: &mut Option<Lsn>) {
+        let tail = self.ail.tail();
+        if tail != *before {
+            *before = tail;
+            self.log_tail_moved();
         }
     }
 

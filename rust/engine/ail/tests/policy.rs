@@ -78,7 +78,9 @@ fn limits_are_checked() {
         let set = policy.set_retry_timeout(ErrnoClass::Io, bad);
         assert_eq!(set, Err(Errno::INVAL));
     }
-    policy.set_retry_timeout(ErrnoClass::Io, MAX_TIMEOUT).unwrap();
+    policy
+        .set_retry_timeout(ErrnoClass::Io, MAX_TIMEOUT)
+        .unwrap();
     policy.set_max_retries(ErrnoClass::Io, FOREVER).unwrap();
     for class in ErrnoClass::ALL {
         assert!(!class.name().is_empty());
