@@ -289,7 +289,7 @@ fn a_change_survives_eviction_and_is_in_the_slot_after_a_sync() {
     assert_eq!(Arc::as_ptr(file.object()), object);
     assert_eq!(file.attrs().uid, 77);
     drop(file);
-    f.m.sync().unwrap();
+    f.m.push_ail_all().unwrap();
     reclaim(&f.m, 100);
     reclaim(&f.m, 100);
     f.m.buf().reclaim(1000);

@@ -49,6 +49,31 @@ impl Log {
     fn is_taken(&self) -> bool {
         self.turn.lock().taken
     }
+
+    /// Returns when the checkpoint `seq` is durable. `make` makes the next one, and says whether
+    /// there was anything to make; `live` fails when there is no hope any more.
+    pub(super) fn force(
+        &self,
+        seq: u64,
+        live: impl Fn() -> Result,
+        mut make: impl FnMut(&mut MyTurn<'_>) -> Result<bool>,
+    ) -> Result {
+        loop {
+            if self.durable_seq() >= seq {
+                return Ok(());
+            }
+            live()?;
+            if let Some(mut turn) = self.try_turn() {
+                if self.durable_seq() >= seq || !make(&mut turn)? {
+                    // If there was nothing to make, everything committed is durable.
+                    return Ok(());
+                }
+                continue;
+            }
+            self.turns
+                .wait(|| self.durable_seq() >= seq || !self.is_taken() || live().is_err());
+        }
+    }
 }
 
 impl Mount {
@@ -58,25 +83,11 @@ impl Mount {
     ///
     /// Errors: EIO if the log cannot be written, or after a shutdown.
     pub(crate) fn log_force(&self, seq: u64) -> Result {
-        let log = self.log();
-        loop {
-            if log.durable_seq() >= seq {
-                return Ok(());
-            }
-            self.check_live()?;
-            if let Some(mut turn) = log.try_turn() {
-                if log.durable_seq() >= seq {
-                    return Ok(());
-                }
-                if !self.make_checkpoint(&mut turn, false)? {
-                    // Everything that was committed is durable.
-                    return Ok(());
-                }
-                continue;
-            }
-            log.turns
-                .wait(|| log.durable_seq() >= seq || !log.is_taken() || self.is_shutdown());
-        }
+        self.log().force(
+            seq,
+            || self.check_live(),
+            |turn| self.make_checkpoint(turn, false),
+        )
     }
 
     /// Brings everything that was committed before this call into the log, durably. May sleep; at

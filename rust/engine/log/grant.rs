@@ -3,12 +3,14 @@
 //! Log space of a transaction, and what is done if there is none.
 
 use super::cil::{Batch, Room};
-use super::space::{cost, Lack, Ticket, Who};
+use super::space::{cost, most_granted, Lack, Who};
 use super::*;
 use crate::engine::{
     mount::Mount,
+    Error,
     Result, //
 };
+use crate::sys::Errno;
 
 /// The right to put so much into the open context. Dropping it gives back what is left.
 #[must_use = "a grant that is dropped is given back"]
@@ -34,20 +36,6 @@ impl Grant<'_> {
 impl Drop for Grant<'_> {
     fn drop(&mut self) {
         self.log.space.give_back(self.bytes);
-    }
-}
-
-/// A place in the queue of those who wait for space, given up when dropped.
-struct Place<'m> {
-    log: &'m Log,
-    ticket: Option<Ticket>,
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        if let Some(ticket) = &self.ticket {
-            self.log.space.give_up(ticket);
-        }
     }
 }
 
@@ -89,46 +77,22 @@ impl Mount {
     /// about that there will be space. A transaction that begins holds at most a folio lock; the
     /// next link of a chain (`Who::Chain`) what it has locked, all of which it has just committed.
     ///
-    /// Errors: EIO after a shutdown.
+    /// Errors: EIO after a shutdown; ENOSPC if no log can hold it, which is a bug.
     pub(crate) fn grant(&self, who: Who, bytes: u64) -> Result<Grant<'_>> {
         let log = self.log();
         let bytes = cost(bytes);
-        let got = Grant { log, bytes };
-        match log.space.ask(who, bytes) {
-            Ok(()) => Ok(got),
-            Err(ticket) => {
-                core::mem::forget(got);
-                self.stats().add_log_waits(1);
-                let mut place = Place {
-                    log,
-                    ticket: Some(ticket),
-                };
-                self.wait_for_space(&mut place, bytes)?;
-                Ok(Grant { log, bytes })
-            }
+        if bytes > most_granted(log.log.len) {
+            debug_assert!(false, "a transaction that no log can hold");
+            return Err(Error::new(Errno::NOSPC));
         }
-    }
-
-    fn wait_for_space(&self, place: &mut Place<'_>, bytes: u64) -> Result {
-        let log = place.log;
-        loop {
-            self.check_live()?;
-            let seen = log.space.events();
-            let Some(ticket) = &place.ticket else {
-                return Ok(());
-            };
-            let lack = match log.space.try_ticket(ticket, bytes) {
-                Ok(()) => {
-                    place.ticket = None;
-                    return Ok(());
-                }
-                Err(lack) => lack,
-            };
-            if lack != Lack::Turn && self.relieve_log(lack)? {
-                continue;
-            }
-            log.space.wait(seen, || self.is_shutdown());
+        let live = || self.check_live();
+        let waited = log
+            .space
+            .acquire(who, bytes, live, |lack| self.relieve_log(lack))?;
+        if waited {
+            self.stats().add_log_waits(1);
         }
+        Ok(Grant { log, bytes })
     }
 
     /// Whoever is first in a queue calls this: brings about that there will be space. With

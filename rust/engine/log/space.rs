@@ -21,7 +21,10 @@
 //!
 //! Compare XFS's grant heads; those count what was granted on two circles, this counts bytes.
 
-use crate::engine::locks::LogSpaceLock;
+use crate::engine::{
+    locks::LogSpaceLock,
+    Result, //
+};
 use crate::format::{
     log::{
         body_bytes,
@@ -117,7 +120,7 @@ pub struct LogSpace {
 /// A place in a queue.
 #[must_use = "a place that is not given up blocks those behind it"]
 #[derive(Debug)]
-pub struct Ticket {
+struct Ticket {
     who: Who,
     number: u64,
 }
@@ -188,7 +191,7 @@ impl LogSpace {
 
     /// Grants `bytes` if nobody waits and there is room; else a place in the queue. Takes a spinlock
     /// only.
-    pub fn ask(&self, who: Who, bytes: u64) -> Result<(), Ticket> {
+    fn ask(&self, who: Who, bytes: u64) -> core::result::Result<(), Ticket> {
         let mut inner = self.inner.lock();
         let waiting = match who {
             Who::Begin => inner.begins.len().saturating_add(inner.chains.len()),
@@ -208,7 +211,7 @@ impl LogSpace {
     }
 
     /// What stands in the way of a waiter; [`Ok`] if it was granted and has left the queue.
-    pub fn try_ticket(&self, ticket: &Ticket, bytes: u64) -> Result<(), Lack> {
+    fn try_ticket(&self, ticket: &Ticket, bytes: u64) -> core::result::Result<(), Lack> {
         {
             let mut inner = self.inner.lock();
             let chains = inner.chains.len();
@@ -239,7 +242,7 @@ impl LogSpace {
 
     /// Leaves the queue without a grant. Whoever is not at its front waits until it is, which is
     /// quick: those before leave as well, or are served.
-    pub fn give_up(&self, ticket: &Ticket) {
+    fn give_up(&self, ticket: &Ticket) {
         self.queue.wait(|| {
             let inner = self.inner.lock();
             let queue = match ticket.who {
@@ -338,6 +341,12 @@ impl LogSpace {
         Self::waiters(&inner) || self.free_of(&inner) < self.body / CHAIN_PART
     }
 
+    /// How many wait.
+    pub fn waiting(&self) -> u64 {
+        let inner = self.inner.lock();
+        inner.begins.len().saturating_add(inner.chains.len())
+    }
+
     /// Whether somebody waits for space.
     pub fn has_waiters(&self) -> bool {
         Self::waiters(&self.inner.lock())
@@ -349,14 +358,59 @@ impl LogSpace {
         self.queue.wake_all();
     }
 
-    /// What [`Self::wait`] compares with: to be taken before looking.
-    pub fn events(&self) -> u64 {
-        self.events.load(Ordering::Acquire)
+    /// Grants `bytes`; waits for them in the order of arrival. Whoever is first in its queue calls
+    /// `relieve` with what stands in the way, which returns whether to look again at once; `live`
+    /// fails when there is no hope any more. Whether there was a wait is returned.
+    pub fn acquire(
+        &self,
+        who: Who,
+        bytes: u64,
+        live: impl Fn() -> Result,
+        mut relieve: impl FnMut(Lack) -> Result<bool>,
+    ) -> Result<bool> {
+        let ticket = match self.ask(who, bytes) {
+            Ok(()) => return Ok(false),
+            Err(ticket) => ticket,
+        };
+        let mut place = Place {
+            space: self,
+            ticket: Some(ticket),
+        };
+        loop {
+            live()?;
+            let seen = self.events.load(Ordering::Acquire);
+            let Some(ticket) = &place.ticket else {
+                return Ok(true);
+            };
+            match self.try_ticket(ticket, bytes) {
+                Ok(()) => place.ticket = None,
+                Err(Lack::Turn) => self.wait(seen, &live),
+                Err(lack) => {
+                    if !relieve(lack)? {
+                        self.wait(seen, &live);
+                    }
+                }
+            }
+        }
     }
 
-    /// Sleeps until something has changed since `seen`, or `stop` holds.
-    pub fn wait(&self, seen: u64, stop: impl Fn() -> bool) {
+    /// Sleeps until something has changed since `seen`, or there is no hope.
+    fn wait(&self, seen: u64, live: &impl Fn() -> Result) {
         self.queue
-            .wait(|| self.events.load(Ordering::Acquire) != seen || stop());
+            .wait(|| self.events.load(Ordering::Acquire) != seen || live().is_err());
+    }
+}
+
+/// A place in a queue, given up when dropped.
+struct Place<'a> {
+    space: &'a LogSpace,
+    ticket: Option<Ticket>,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if let Some(ticket) = &self.ticket {
+            self.space.give_up(ticket);
+        }
     }
 }

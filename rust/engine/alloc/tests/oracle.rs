@@ -177,7 +177,7 @@ impl World {
                 }
                 let m = self.f.m.clone();
                 let mut txn = self.begin(&m, TxnRes::new(0, 0).frees(1)).unwrap();
-                txn.free(part, FreeKind::Data).unwrap();
+                txn.free(part, FreeKind::Meta).unwrap();
                 txn.commit().unwrap();
                 self.expect(part, State::Used, State::Busy);
             }

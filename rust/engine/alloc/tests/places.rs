@@ -85,7 +85,7 @@ fn bitmap_blocks_are_made_in_order_when_they_are_needed() {
     use_blocks(&f, DiskBlock(150_000), 4);
     assert_eq!(init(), 1);
     let r = use_blocks(&f, DiskBlock(150_000), 32_000);
-    assert_eq!(r.len, 32_000);
+    assert_eq!(r.start, DiskBlock(150_000));
     assert_eq!(init(), 7, "all of a small group at once");
     f.m.checkpoint().unwrap();
     f.m.alloc().check(true).unwrap();

@@ -100,9 +100,15 @@ impl World {
     fn new(blocks: u64, ag_blocks: Option<u32>) -> Self {
         let f = Fixture::with_groups(blocks, ag_blocks);
         let ino = f.m.root_ino().0;
+        let mut model = Model::new();
+        if let Some(root) = model.nodes.get_mut(&ROOT) {
+            // As mkfs has made it.
+            root.mtime = 1_000_000_000;
+            root.ctime = 1_000_000_000;
+        }
         Self {
             f,
-            model: Model::new(),
+            model,
             inos: BTreeMap::from([(ROOT, ino)]),
             clock: 2_000_000_000,
         }

@@ -32,7 +32,7 @@ fn empty(m: &Arc<Mount>, dir: &InodeRef, n: u32) {
 
 #[test]
 fn filled_and_emptied_it_is_as_empty_as_before() {
-    let mut f = Fixture::with_groups(4096, Some(1024));
+    let mut f = Fixture::with_groups(6144, Some(2048));
     let root = root(&f.m);
     f.m.sync().unwrap();
     let before = f.m.statfs();
