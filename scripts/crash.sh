@@ -28,7 +28,7 @@ full)
 	rounds=${ROUNDS:-3}
 	export LOAD_SECONDS=${LOAD_SECONDS:-90} LOOPS=${LOOPS:-12} SAMPLES=${SAMPLES:-8}
 	states=${STATES:-0}
-	tests="control record samples shutdown drop error flaky"
+	tests="record samples control shutdown drop error flaky"
 	timeout=${TIMEOUT:-3600}
 	;;
 *)	die "short or full" ;;

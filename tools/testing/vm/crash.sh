@@ -11,7 +11,8 @@
 #   flaky	a device that fails writes for a second, now and then
 #   kill	a load that never ends: the host kills the machine
 #   after-kill	what a machine that was killed left
-#   control	without what is under test: a load that ends, and is there
+#   control	without what is under test: a load that ends, and is there (not before
+#		record: that takes what the host made)
 #
 # Environment: FS, LATCHFS_KO, LATCHFS_SPLAT*, SEED, and how much: LOAD_SECONDS,
 # SAMPLES, LOOPS, WORKERS.
