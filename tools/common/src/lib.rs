@@ -4,10 +4,12 @@
 
 pub mod bulk;
 pub mod cli;
+pub mod overlay;
 pub mod size;
 pub mod target;
 pub mod volume;
 
 pub use cli::Failure;
+pub use overlay::Overlay;
 pub use target::{Access, Target};
 pub use volume::Volume;

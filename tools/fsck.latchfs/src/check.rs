@@ -2,18 +2,24 @@
 
 //! The check as a whole: its state and the order of its passes.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use latchfs_engine::format::{
-    header::reseal, verify_block, Block, BlockKind, BlockRange, Context, Defect, DiskBlock, Extent,
-    Owner, Superblock,
+use latchfs_engine::{
+    engine::recovery::Recovered,
+    format::{
+        header::reseal, verify_block, Block, BlockHeader, BlockKind, BlockRange, Context, Defect,
+        DiskBlock, Extent, Lsn, Owner, Superblock,
+    },
 };
 use latchfs_host::{Device, Errno};
+use latchfs_tool::Overlay;
 
 use crate::claims::Claims;
 use crate::path;
 use crate::problem::{FileId, Problem};
 use crate::progress::Progress;
+use crate::replay;
 use crate::superblock::{self, Fatal};
 use crate::table::Table;
 
@@ -59,8 +65,10 @@ pub struct Report {
     pub messages: Vec<String>,
     /// Whether the check gave up because there were too many problems.
     pub gave_up: bool,
-    /// The superblock that was used.
+    /// The superblock that was used, after replay.
     pub superblock: Superblock,
+    /// What was replayed before the check, if anything was.
+    pub recovered: Option<Recovered>,
     /// Totals.
     pub stats: Stats,
 }
@@ -112,6 +120,9 @@ pub(crate) struct Checker<'a> {
     /// Whether a directory could not be read whole: entries may be missing from the counts.
     pub torn_dirs: bool,
     pub progress: Progress,
+    pub recovered: Option<Recovered>,
+    /// Highest log position in any block that was used.
+    pub newest: Cell<Lsn>,
     problems: Vec<Problem>,
     limit: usize,
     gave_up: bool,
@@ -134,15 +145,28 @@ pub(crate) struct Group {
     pub lost_maps: BTreeSet<u32>,
 }
 
-/// Checks the file system on `dev`.
-///
-/// `Err` means that there is no file system that could be checked. Reads only.
+/// Checks the file system on `dev` as it is after its log has been replayed, which is done in
+/// memory. `Err` means that there is no file system that could be checked. Reads only.
 pub fn check(dev: &Device, options: &Options) -> Result<Report, Fatal> {
-    Ok(examine(dev, options)?.into_report())
+    let overlay = Overlay::device(dev);
+    let replay = replay::replay(&overlay)?;
+    let mut checker = examine(&overlay, options, replay.problems)?;
+    checker.recovered = replay.recovered;
+    Ok(checker.into_report())
 }
 
-/// Checks, and keeps what was learned.
-pub(crate) fn examine<'a>(dev: &'a Device, options: &Options) -> Result<Checker<'a>, Fatal> {
+/// [`check`] with the default options: for simulators and tests.
+pub fn check_device(dev: &Device) -> Result<Report, Fatal> {
+    check(dev, &Options::default())
+}
+
+/// Checks what is on the device, replayed or not, and keeps what was learned. `known` is what is
+/// known to be wrong.
+pub(crate) fn examine<'a>(
+    dev: &'a Device,
+    options: &Options,
+    known: Vec<Problem>,
+) -> Result<Checker<'a>, Fatal> {
     let opened = superblock::open(dev)?;
     let geometry = opened.context.geometry;
     let mut checker = Checker {
@@ -158,7 +182,9 @@ pub(crate) fn examine<'a>(dev: &'a Device, options: &Options) -> Result<Checker<
         groups: Vec::new(),
         torn_dirs: false,
         progress: Progress::new(options.progress),
-        problems: opened.problem.into_iter().collect(),
+        problems: opened.problem.into_iter().chain(known).collect(),
+        recovered: None,
+        newest: Cell::new(Lsn(0)),
         limit: options.limit.max(1),
         gave_up: false,
     };
@@ -189,6 +215,7 @@ impl Checker<'_> {
             messages,
             gave_up: self.gave_up,
             superblock: self.sb,
+            recovered: self.recovered,
             stats,
         }
     }
@@ -228,6 +255,7 @@ impl Checker<'_> {
         };
         let verify = |block: &Block| verify_block(block, kind, &self.context, at, Some(owner));
         let Err(defect) = verify(&block) else {
+            self.saw(BlockHeader::of(&block).lsn());
             return Read::Good(block);
         };
         if defect.is_checksum() {
@@ -237,6 +265,11 @@ impl Checker<'_> {
             }
         }
         Read::Bad(defect)
+    }
+
+    /// Notes a log position that a block or slot has.
+    pub fn saw(&self, lsn: Lsn) {
+        self.newest.set(self.newest.get().max(lsn));
     }
 
     fn stats(&self) -> Stats {

@@ -81,6 +81,7 @@ impl Checker<'_> {
         }
 
         let mut slot = *slot;
+        self.saw(Lsn(slot.lsn.get()));
         if let Err(defect) = slot.verify(&self.context, ino) {
             self.report(Problem::InodeDamaged { ino, block, defect })?;
             // Sound but for its checksum: better used than lost.

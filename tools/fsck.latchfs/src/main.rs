@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use latchfs_fsck::{check, repair, Options, Report};
+use latchfs_engine::engine::recovery::Recovered;
+use latchfs_fsck::{check, preen, repair, Failed, Fatal, Options, Report};
 use latchfs_tool::{cli, Access, Failure, Target};
 
 const TOOL: &str = "fsck.latchfs";
@@ -25,8 +26,9 @@ const USAGE: u8 = 16;
 
 /// Check and repair a latchfs file system.
 ///
-/// Without -y or -p nothing is changed. Exit status: 0 nothing is wrong, 1 all errors were
-/// corrected, 4 errors are left, 8 the check could not be done, 16 wrong usage.
+/// Without -y or -p nothing is changed; the log is then replayed in memory. Exit status: 0 nothing
+/// is wrong (whether or not the log was replayed), 1 all errors were corrected, 4 errors are left,
+/// 8 the check could not be done, 16 wrong usage.
 #[derive(Debug, Parser)]
 #[command(name = TOOL, version, disable_version_flag = true)]
 struct Args {
@@ -38,10 +40,10 @@ struct Args {
     /// Repair everything that can be repaired
     #[arg(short = 'y', conflicts_with = "preen")]
     yes: bool,
-    /// For use at boot: repair, and skip a file system that was unmounted cleanly
+    /// For use at boot: replay the log, and repair only if errors are known
     #[arg(short = 'p', visible_short_alias = 'a')]
     preen: bool,
-    /// Check even if it was unmounted cleanly (only with -p is it otherwise skipped)
+    /// Check even if no errors are known (only with -p is the check otherwise skipped)
     #[arg(short = 'f')]
     force: bool,
     /// Show progress (on a terminal it is shown anyway)
@@ -99,23 +101,23 @@ fn run(args: &Args) -> Result<u8, Failure> {
     };
 
     if args.preen && !args.force {
-        if let Some(line) = latchfs_fsck::skip(&dev) {
-            say(args, format_args!("{path}: {line}"));
-            return Ok(CLEAN);
+        match preen(&dev) {
+            Ok(Some(line)) => {
+                say(args, format_args!("{path}: {line}"));
+                return Ok(CLEAN);
+            }
+            Ok(None) => {}
+            Err(why) => return failed(args, why),
         }
     }
-    let report = match check(&dev, &options) {
-        Ok(report) => report,
-        Err(fatal) => {
-            cli::complain(TOOL, format_args!("{path}: {fatal}"));
-            return Ok(if fatal.is_damage() {
-                UNCORRECTED
-            } else {
-                OPERATIONAL
-            });
-        }
-    };
     if access != Access::Write {
+        let report = match check(&dev, &options) {
+            Ok(report) => report,
+            Err(fatal) => return failed(args, fatal.into()),
+        };
+        if let Some(recovered) = &report.recovered {
+            say_recovered(args, recovered, "in memory");
+        }
         print_problems(&report);
         summary(args, &report);
         return Ok(if report.is_clean() {
@@ -125,8 +127,13 @@ fn run(args: &Args) -> Result<u8, Failure> {
         });
     }
 
-    let outcome = repair(&dev, &options)
-        .map_err(|why| Failure::new(format!("{path}: repair failed: {why}")))?;
+    let outcome = match repair(&dev, &options) {
+        Ok(outcome) => outcome,
+        Err(why) => return failed(args, why),
+    };
+    if let Some(recovered) = &outcome.recovered {
+        say_recovered(args, recovered, "on the device");
+    }
     for line in &outcome.done {
         println!("{line}");
     }
@@ -140,6 +147,33 @@ fn run(args: &Args) -> Result<u8, Failure> {
         (true, true) => CORRECTED,
         (false, _) => UNCORRECTED,
     })
+}
+
+/// Why there is no result.
+fn failed(args: &Args, why: Failed) -> Result<u8, Failure> {
+    let path = args.device.display();
+    match why {
+        Failed::Fatal(fatal) => {
+            cli::complain(TOOL, format_args!("{path}: {fatal}"));
+            Ok(match fatal {
+                Fatal::TooShort { .. } => UNCORRECTED,
+                _ => OPERATIONAL,
+            })
+        }
+        why => Err(Failure::new(format!("{path}: repair failed: {why}"))),
+    }
+}
+
+fn say_recovered(args: &Args, recovered: &Recovered, place: &str) {
+    say(
+        args,
+        format_args!(
+            "{}: log replayed {place}: {} checkpoints, {} blocks",
+            args.device.display(),
+            recovered.checkpoints,
+            recovered.blocks
+        ),
+    );
 }
 
 fn print_problems(report: &Report) {

@@ -92,6 +92,9 @@ pub enum Problem {
         block: DiskBlock,
         defect: Defect,
     },
+    LogUnusable {
+        error: Errno,
+    },
     ReadError {
         block: DiskBlock,
         error: Errno,
@@ -359,6 +362,7 @@ impl Problem {
                 "superblock".into(),
                 format!("{field} is {stored}, found {found}"),
             ),
+            LogUnusable { error } => ("log".into(), format!("cannot be replayed: {error:?}")),
             LogDamaged { block, defect } => {
                 (format!("log header, block {block}"), defect.to_string())
             }

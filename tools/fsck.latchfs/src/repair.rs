@@ -17,16 +17,20 @@ mod maps;
 mod space;
 mod structure;
 
-use latchfs_engine::format::{
-    header::reseal, verify_block, AgNumber, Block, BlockKind, BlockRange, Defect, DefectKind,
-    DiskBlock, Geometry, Ino, InodeSlot, Lsn, Owner,
+use latchfs_engine::{
+    engine::recovery::Recovered,
+    format::{
+        header::reseal, superblock::STATE_CLEAN, verify_block, AgNumber, Block, BlockKind,
+        BlockRange, Defect, DefectKind, DiskBlock, Geometry, Ino, InodeSlot, Lsn, Owner,
+    },
 };
 use latchfs_host::{Device, Errno};
 
 use crate::check::{examine, Buf, Checker, Options, Report};
 use crate::path;
 use crate::problem::Problem;
-use crate::superblock::Fatal;
+use crate::replay::{empty, replay, write_superblock};
+use crate::superblock::{self, Fatal};
 
 /// Most rounds of check and repair. Each round ends one kind of defect; there are fewer kinds.
 const ROUNDS: usize = 40;
@@ -36,8 +40,10 @@ const ROUNDS: usize = 40;
 pub struct Outcome {
     /// What was done, for people.
     pub done: Vec<String>,
-    /// Whether anything was wrong that is not any more.
+    /// Whether anything was wrong that is not any more. That the log was replayed is nothing wrong.
     pub changed: bool,
+    /// What was replayed, if anything was.
+    pub recovered: Option<Recovered>,
     /// A check of the result.
     pub last: Report,
 }
@@ -71,17 +77,36 @@ impl From<Fatal> for Failed {
 /// Result of a repair.
 pub(crate) type Done<T = ()> = Result<T, Failed>;
 
-/// Repairs the file system on `dev` as far as possible, and marks it clean if nothing is left.
+/// Fails if the file system has features that a writer must know and this program does not.
+fn admit(dev: &Device) -> Result<(), Failed> {
+    let sb = superblock::open(dev)?.superblock;
+    if sb.can_write() {
+        return Ok(());
+    }
+    Err(Failed::Fatal(Fatal::Unsupported {
+        defect: Defect::new("ro_compat", DefectKind::Unsupported),
+        found: sb.ro_compat.get(),
+    }))
+}
+
+/// At boot: replays the log if there is nothing else that would have to be looked at. The line that
+/// says how the file system is then, or [`None`] if it has to be checked.
+pub fn preen(dev: &Device) -> Result<Option<String>, Failed> {
+    admit(dev)?;
+    if superblock::has_errors(dev)? || !replay(dev)?.problems.is_empty() {
+        return Ok(None);
+    }
+    Ok(superblock::skip(dev))
+}
+
+/// Replays the log, repairs the file system on `dev` as far as possible, and marks it clean if
+/// nothing is left.
 pub fn repair(dev: &Device, options: &Options) -> Result<Outcome, Failed> {
-    let mut done = Vec::new();
+    admit(dev)?;
+    let replay = replay(dev)?;
+    let mut done = give_up(dev, &replay.problems)?;
     for _ in 0..ROUNDS {
-        let mut checker = examine(dev, options)?;
-        if !checker.sb.can_write() {
-            return Err(Failed::Fatal(Fatal::Unsupported {
-                defect: Defect::new("ro_compat", DefectKind::Unsupported),
-                found: checker.sb.ro_compat.get(),
-            }));
-        }
+        let mut checker = examine(dev, options, Vec::new())?;
         let messages = path::messages(&mut checker);
         let mut surgeon = Surgeon {
             c: checker,
@@ -102,8 +127,29 @@ pub fn repair(dev: &Device, options: &Options) -> Result<Outcome, Failed> {
     Ok(Outcome {
         changed: !done.is_empty(),
         done,
-        last: examine(dev, options)?.into_report(),
+        recovered: replay.recovered,
+        last: examine(dev, options, Vec::new())?.into_report(),
     })
+}
+
+/// A log that cannot be replayed is emptied. What was done.
+fn give_up(dev: &Device, problems: &[Problem]) -> Done<Vec<String>> {
+    let mut done = Vec::new();
+    for problem in problems {
+        let action = match problem {
+            Problem::LogUnusable { .. } => {
+                let checker = examine(dev, &Options::default(), Vec::new())?;
+                let mut sb = checker.sb;
+                empty(dev, &checker.context, &mut sb, checker.newest.get());
+                sb.state.set(sb.state.get() & !STATE_CLEAN);
+                write_superblock(dev, &mut sb)?;
+                "emptied, what was in it is lost"
+            }
+            _ => "written anew",
+        };
+        done.push(format!("{}: {action}", problem.render(None)));
+    }
+    Ok(done)
 }
 
 /// A check that is over, and the means to change what it found.

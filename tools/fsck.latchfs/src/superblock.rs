@@ -79,8 +79,7 @@ impl Fatal {
 pub fn skip(dev: &Device) -> Option<String> {
     let opened = open(dev).ok()?;
     let sb = opened.superblock;
-    let errors = sb.state.get() & STATE_ERRORS != 0 || sb.error_count.get() != 0;
-    if opened.problem.is_some() || !sb.is_clean() || errors {
+    if !sb.is_clean() || notes_errors(&opened) {
         return None;
     }
     Some(format!(
@@ -90,6 +89,17 @@ pub fn skip(dev: &Device) -> Option<String> {
         sb.free_blocks.get(),
         opened.context.geometry.total_dynamic_blocks(),
     ))
+}
+
+/// Whether errors are known without a look.
+pub(crate) fn has_errors(dev: &Device) -> Result<bool, Fatal> {
+    Ok(notes_errors(&open(dev)?))
+}
+
+fn notes_errors(opened: &Opened) -> bool {
+    let sb = &opened.superblock;
+    let recorded = sb.state.get() & STATE_ERRORS != 0 || sb.error_count.get() != 0;
+    opened.problem.is_some() || recorded
 }
 
 /// What [`open`] found.

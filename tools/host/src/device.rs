@@ -111,6 +111,11 @@ impl Device {
         }
     }
 
+    /// What the device is made of: for devices that are made of others.
+    pub fn backend(&self) -> &std::sync::Arc<dyn Backend> {
+        &self.backend
+    }
+
     /// Tells whoever watches the file system that something went wrong. Does not sleep.
     pub fn report(&self, what: Report) {
         self.reports

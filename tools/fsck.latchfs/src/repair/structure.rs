@@ -9,6 +9,7 @@ use latchfs_engine::format::{
 
 use super::{Done, Surgeon};
 use crate::problem::Problem;
+use crate::replay::empty;
 
 impl Surgeon<'_> {
     pub(super) fn repair_structure(&mut self) -> Done {
@@ -18,6 +19,9 @@ impl Surgeon<'_> {
                     // Counts and times of a copy are old: not clean, so that they are not believed.
                     let mut sb = self.c.sb;
                     sb.state.set(0);
+                    // The log was replayed before; where it goes on is behind all there is.
+                    let newest = self.c.newest.get();
+                    empty(self.c.dev, &self.c.context, &mut sb, newest);
                     self.write_superblock(&mut sb, DiskBlock(0))?;
                     self.note(n, "restored from the copy");
                 }
@@ -34,7 +38,7 @@ impl Surgeon<'_> {
                     LogHeader::format(&mut data, &self.c.context);
                     reseal(&mut data, &self.c.context);
                     self.write(block, &data)?;
-                    self.note(n, "written anew, the log is empty");
+                    self.note(n, "written anew");
                 }
                 Problem::AgHeaderDamaged { ag, block, .. } => {
                     self.repair_header(n, ag, block)?;
