@@ -10,7 +10,8 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help doctor run test test-host test-vm test-long sim module tools kernel-base \
-	kernel-debug shell gdb lint fmt rust-analyzer crash bench bench-host clean \
+	kernel-debug shell gdb lint fmt rust-analyzer crash races shuttle-long \
+	bench bench-host clean \
 	distclean
 
 export KDIR KSRC FS
@@ -64,6 +65,12 @@ rust-analyzer: ## write rust-project.json for an editor
 
 crash: ## power failures in the VM: recorded, simulated and real ones (SHORT=1: a few minutes)
 	@scripts/crash.sh $(if $(SHORT),short,full)
+
+races: ## every race forced on the real build and on its mutant, one table (HOST=1: no VM)
+	@scripts/races.sh $(if $(HOST),host,all)
+
+shuttle-long: ## the models of the concurrency, many more schedules (SCHEDULES=n, 2000000)
+	@LATCHFS_SCHEDULES=$(or $(SCHEDULES),2000000) tools/testing/host/models.sh
 
 sim: ## the crash simulator (SEEDS=n, FIRST_SEED=k, ACE=full, TELL=1)
 	@scripts/sim.sh

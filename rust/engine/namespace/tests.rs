@@ -6,7 +6,7 @@ mod faults;
 mod figures;
 mod model;
 mod oracle;
-#[cfg(latchfs_races)]
+#[cfg(all(latchfs_races, not(any(feature = "shuttle", feature = "loom"))))]
 mod races;
 mod space;
 mod storm;

@@ -67,11 +67,11 @@ pub(crate) fn panic_text(e: &(dyn std::any::Any + Send)) -> String {
     line.chars().take(70).collect()
 }
 
-/// A model of a race under a scheduler that tries the interleavings itself.
+/// A model of races under a scheduler that tries the interleavings itself.
 #[cfg(any(feature = "shuttle", feature = "loom"))]
 pub(crate) struct Model {
-    /// The mutant that it has to catch.
-    pub(crate) mutant: Mutant,
+    /// The mutants that it has to catch.
+    pub(crate) mutants: &'static [Mutant],
     /// What it is of.
     pub(crate) name: &'static str,
     /// The scheduler.
@@ -80,26 +80,28 @@ pub(crate) struct Model {
 
 #[cfg(any(feature = "shuttle", feature = "loom"))]
 impl Model {
-    /// Runs it on the real build, which must hold, and on the mutant, which must not.
+    /// Runs it on the real build, which must hold, and on each mutant, which must not.
     pub(crate) fn check(&self, explore: impl Fn()) {
         table::select(None);
         let real = catch_unwind(AssertUnwindSafe(&explore));
-        table::select(Some(self.mutant));
-        let mutant = catch_unwind(AssertUnwindSafe(&explore));
-        table::select(None);
-        Row {
-            mutant: self.mutant,
-            name: self.name,
-            with: self.with,
-            reached: true,
-            real: real.is_ok(),
-            damage: mutant
-                .as_ref()
-                .err()
-                .map_or(String::new(), |e| panic_text(&**e)),
+        for mutant in self.mutants {
+            table::select(Some(*mutant));
+            let run = catch_unwind(AssertUnwindSafe(&explore));
+            table::select(None);
+            Row {
+                mutant: *mutant,
+                name: self.name,
+                with: self.with,
+                reached: true,
+                real: real.is_ok(),
+                damage: run
+                    .as_ref()
+                    .err()
+                    .map_or(String::new(), |e| panic_text(&**e)),
+            }
+            .write();
+            assert!(run.is_err(), "{} was missed", mutant.name());
         }
-        .write();
         assert!(real.is_ok(), "the model does not hold");
-        assert!(mutant.is_err(), "{} was missed", self.mutant.name());
     }
 }

@@ -3,7 +3,10 @@
 # Models of the engine's concurrency: the very source of the module under
 # shuttle (thread interleavings; modules named `schedules`) and under loom (the
 # C11 memory model; modules named `ordering`). Their locks and atomics replace
-# std's by a cargo feature, so each is a build of its own.
+# std's by a cargo feature, so each is a build of its own.  Every model that has
+# mutants (feature `races`) must also catch them.
+#
+# LATCHFS_SCHEDULES: schedules of each model under shuttle, 100,000 if not set.
 set -euo pipefail
 . "$(dirname "$0")/../../../scripts/lib.sh"
 
@@ -32,7 +35,7 @@ model() {
 	failed=$((failed + f))
 }
 
-model shuttle schedules
-model loom ordering
+model shuttle,races schedules
+model loom,races ordering
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]
