@@ -57,7 +57,8 @@ pub struct Node<'a> {
 
 /// A file system on a device.
 pub struct Volume {
-    dev: Device,
+    /// The device.
+    pub dev: Device,
     /// The superblock.
     pub sb: Superblock,
     /// What follows from it.

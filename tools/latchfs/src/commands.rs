@@ -556,7 +556,7 @@ fn mode(slot: &InodeSlot) -> String {
 }
 
 /// A point in time, UTC.
-fn time(secs: i64, nanos: u32) -> String {
+pub fn time(secs: i64, nanos: u32) -> String {
     const DAY: i64 = 86400;
     let (days, rest) = (secs.div_euclid(DAY), secs.rem_euclid(DAY));
     // Days to a date of the Gregorian calendar; eras of 400 years that begin on March 1.

@@ -5,6 +5,7 @@
 //! Every command makes a value of [`model`] first; text and JSON are two views of the same value.
 
 mod commands;
+mod log;
 mod model;
 mod text;
 
@@ -63,6 +64,17 @@ enum Command {
         /// Number of the block
         block: u64,
     },
+    /// The log: the checkpoints that replay needs
+    Log {
+        /// Block device or file
+        device: PathBuf,
+        /// Every complete checkpoint that is still there, of earlier mounts, too
+        #[arg(short, long)]
+        all: bool,
+        /// With the records of each
+        #[arg(short, long)]
+        records: bool,
+    },
     /// The entries of a directory
     Ls {
         /// Block device or file
@@ -115,6 +127,7 @@ fn run(args: &Args) -> Result<(), Failure> {
     | Inode { device, .. }
     | Tree { device, .. }
     | Block { device, .. }
+    | Log { device, .. }
     | Ls { device, .. }
     | Cat { device, .. }
     | Stat { device, .. }) = &args.command;
@@ -129,6 +142,7 @@ fn run(args: &Args) -> Result<(), Failure> {
         Inode { file, .. } => show(args, &commands::inode(&volume, file)?),
         Tree { file, .. } => show(args, &commands::tree(&volume, file)?),
         Block { block, .. } => show(args, &commands::block(&volume, *block)?),
+        Log { all, records, .. } => show(args, &log::log(&volume, *all, *records)?),
         Ls {
             file,
             long,

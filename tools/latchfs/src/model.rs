@@ -257,3 +257,51 @@ pub struct Listing {
     pub path: String,
     pub entries: Vec<Line>,
 }
+
+/// The log.
+#[derive(Debug, Serialize)]
+pub struct Log {
+    pub start: u64,
+    pub blocks: u32,
+    pub lower_bound: u64,
+    pub epoch: u32,
+    pub tail: u64,
+    pub head: u64,
+    pub head_block: u64,
+    pub head_index: u32,
+    pub clean: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub defect: Option<String>,
+    pub checkpoints: Vec<Checkpoint>,
+}
+
+/// A checkpoint in the log.
+#[derive(Debug, Serialize)]
+pub struct Checkpoint {
+    pub lsn: u64,
+    pub block: u64,
+    pub blocks: u32,
+    pub epoch: u32,
+    pub replayed: bool,
+    pub seq: Option<u64>,
+    pub tail: Option<u64>,
+    pub time: Option<String>,
+    pub free_blocks: Option<u64>,
+    pub inodes: Option<u64>,
+    pub free_inodes: Option<u64>,
+    pub orphans: Option<u64>,
+    pub records: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub defect: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contents: Option<Vec<LogRecord>>,
+}
+
+/// A record of a checkpoint.
+#[derive(Debug, Serialize)]
+pub struct LogRecord {
+    pub kind: &'static str,
+    pub block: Option<u64>,
+    pub ino: Option<u64>,
+    pub what: String,
+}

@@ -132,3 +132,70 @@ fn says_what_is_wrong() {
         assert_eq!(stderr.lines().count(), 1);
     }
 }
+
+/// A log with checkpoints in it, after a crash: what the engine wrote, without an unmount.
+#[test]
+fn log() {
+    use latchfs_engine::engine::{
+        inode,
+        mount::{Mount, MountOpts},
+        namespace::{self, NewInode},
+        Result,
+    };
+
+    let bench = bench();
+    let clean = bench.json("log", &[]);
+    assert_eq!(clean["clean"], true);
+    assert_eq!(clean["checkpoints"].as_array().unwrap().len(), 0);
+    assert_eq!(clean["head"], clean["lower_bound"]);
+
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .open(&bench.image)
+        .unwrap();
+    let blocks = file.metadata().unwrap().len() / 4096;
+    let change = || -> Result {
+        let dev = latchfs_host::Device::file(file, blocks, false);
+        let m = Mount::open(dev, MountOpts::default())?;
+        let root = inode::iget(&m, m.root_ino())?;
+        let node = NewInode {
+            mode: 0o040_755,
+            ..NewInode::default()
+        };
+        for n in 0..3 {
+            let name = format!("made {n}");
+            namespace::create(&m, &root, name.as_bytes(), &node)?;
+            m.sync()?;
+        }
+        // The crash.
+        std::mem::forget(root);
+        std::mem::forget(m);
+        Ok(())
+    };
+    change().unwrap();
+
+    let log = bench.json("log", &["-r"]);
+    assert_eq!(log["clean"], false);
+    let checkpoints = log["checkpoints"].as_array().unwrap();
+    assert!(checkpoints.len() >= 3, "{log}");
+    for (n, checkpoint) in checkpoints.iter().enumerate() {
+        assert_eq!(checkpoint["seq"], n as u64 + 1);
+        assert_eq!(checkpoint["replayed"], true);
+        let records = checkpoint["contents"].as_array().unwrap();
+        assert_eq!(records.len() as u64, checkpoint["records"].as_u64().unwrap());
+        assert_eq!(records.last().unwrap()["kind"], "commit");
+    }
+    let kinds: Vec<&str> = checkpoints[0]["contents"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|record| record["kind"].as_str().unwrap())
+        .collect();
+    assert!(kinds.contains(&"inode"), "{kinds:?}");
+    let text = bench.text("log", &["-r"]);
+    assert!(text.contains("core, "), "{text}");
+    assert!(!bench.text("log", &[]).contains("core, "));
+    let all = bench.json("log", &["--all"]);
+    assert!(all["checkpoints"].as_array().unwrap().len() >= checkpoints.len());
+}
