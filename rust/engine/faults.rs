@@ -2,8 +2,16 @@
 
 //! Errors worth remembering, and what the file system does about them.
 //!
+//! * [`reaction`]: what is done about an error.
+//!
 //! The first and the last one are kept in the superblock (ext4's idea), so that whoever looks at
 //! the file system a week later sees what went wrong first, where, and when.
+
+mod reaction;
+#[cfg(test)]
+mod tests;
+
+pub use reaction::{reaction, Reaction, Severity};
 
 use crate::engine::{
     locks::FaultLock,
@@ -27,10 +35,17 @@ pub enum OnError {
     ReadOnly,
     /// Nothing works any more (EIO).
     Shutdown,
+    /// The machine goes down.
+    Panic,
 }
 
 impl OnError {
-    const ALL: [OnError; 3] = [OnError::Continue, OnError::ReadOnly, OnError::Shutdown];
+    const ALL: [OnError; 4] = [
+        OnError::Continue,
+        OnError::ReadOnly,
+        OnError::Shutdown,
+        OnError::Panic,
+    ];
 
     pub(crate) fn code(self) -> u32 {
         self as u32
@@ -57,24 +72,41 @@ pub struct Faults {
     recorded: Spin<Recorded, FaultLock>,
     /// All errors since mount.
     count: AtomicU32,
+    /// [`OnError`] as a number: a remount may change it.
+    on_error: AtomicU32,
 }
 
 impl Default for Faults {
     fn default() -> Self {
-        Self::new()
+        Self::new(OnError::default())
     }
 }
 
 impl Faults {
     /// No errors.
-    pub fn new() -> Self {
+    pub fn new(on_error: OnError) -> Self {
         Self {
             recorded: Spin::new(Recorded::default()),
             count: AtomicU32::new(0),
+            on_error: AtomicU32::new(on_error.code()),
         }
     }
 
-    /// Records an error in inode `ino` at `block` (0: in none). Does not sleep.
+    /// Changes the mount option `errors=`. Does not sleep.
+    pub fn set_on_error(&self, on_error: OnError) {
+        self.on_error.store(on_error.code(), Ordering::Relaxed);
+    }
+
+    /// What the mount option says about an error. Does not sleep.
+    pub fn reaction(&self, severity: Severity) -> Reaction {
+        reaction(
+            OnError::from_code(self.on_error.load(Ordering::Relaxed)),
+            severity,
+        )
+    }
+
+    /// Records an error in inode `ino` at `block` (0: in none). Does not sleep. Does not return
+    /// with `errors=panic`.
     pub fn note(&self, error: &Error, ino: u64, block: u64) {
         let record = ErrorRecord {
             time: I64::new(sys::now().secs),
@@ -91,6 +123,9 @@ impl Faults {
         recorded.count = recorded.count.saturating_add(1);
         drop(recorded);
         self.count.fetch_add(1, Ordering::Release);
+        if self.reaction(Severity::Damage) == Reaction::Panic {
+            sys::halt("an error in metadata (errors=panic)");
+        }
     }
 
     /// Errors since mount.

@@ -21,9 +21,9 @@ mod hooks;
 mod open;
 mod push;
 mod space;
-mod verify;
 #[cfg(test)]
 mod tests;
+mod verify;
 
 use discard::Discards;
 
@@ -36,7 +36,7 @@ use crate::engine::{
     ail::{Ail, ErrorPolicy},
     alloc::Alloc,
     buf::BufCache,
-    faults::{Faults, OnError},
+    faults::{Faults, OnError, Reaction, Severity},
     ialloc::InodeSpace,
     locks::{AilPush, DiscardLock, SuperLock, TxnGate},
     log::Log,
@@ -47,11 +47,13 @@ use crate::engine::{
 };
 use crate::format::{AgNumber, BlockKind, Context, Geometry, Ino, Owner, Superblock};
 use crate::sys::{
+    self,
     atomic::{AtomicU32, AtomicU64, Ordering},
     Arc,
     Block,
     Errno,
     Mutex,
+    Report,
     RwSem,
     Spin,
     WorkItem, //
@@ -67,8 +69,6 @@ pub struct Mount {
     root: Ino,
     hash_seed: u64,
     uuid: [u8; 16],
-    /// [`OnError`] as a number: a remount may change it.
-    on_error: AtomicU32,
     /// The superblock as it was last written, but for counters and records.
     /// Begins with the superblock. Half a kilobyte is too much to be handed around by value.
     sb: Spin<Block, SuperLock>,
@@ -211,11 +211,12 @@ impl Mount {
         if self.faults.count() == 0 {
             return Ok(());
         }
-        match OnError::from_code(self.on_error.load(Ordering::Relaxed)) {
-            OnError::Continue => Ok(()),
-            // No new changes. What was committed before is still brought to the disk.
-            OnError::ReadOnly => Err(Error::new(Errno::ROFS)),
-            OnError::Shutdown => {
+        match self.reaction() {
+            Reaction::Nothing => Ok(()),
+            // No new changes. What was committed before is still brought to the disk. If the
+            // option was changed to a panic since, it is for the next error.
+            Reaction::ReadOnly | Reaction::Panic => Err(Error::new(Errno::ROFS)),
+            Reaction::Shutdown => {
                 self.shutdown("an error in metadata (errors=shutdown)");
                 Err(Error::new(Errno::IO))
             }
@@ -224,12 +225,27 @@ impl Mount {
 
     /// Changes the mount option `errors=`. Takes effect with the next change. Does not sleep.
     pub fn set_on_error(&self, on_error: OnError) {
-        self.on_error.store(on_error.code(), Ordering::Relaxed);
+        self.faults.set_on_error(on_error);
     }
 
-    /// Remembers an error in inode `ino` at `block` (0: none) for the superblock. What the mount
-    /// option `errors=` says happens with the next change. Does not sleep.
+    /// What the mount option `errors=` says about damage. Does not sleep.
+    pub fn reaction(&self) -> Reaction {
+        self.faults.reaction(Severity::Damage)
+    }
+
+    /// Remembers an error in inode `ino` at `block` (0: none) for the superblock, and tells who
+    /// watches. What the mount option `errors=` says happens with the next change; a panic at once.
+    /// Does not sleep.
     pub fn note_error(&self, error: &Error, ino: u64, block: u64) {
+        self.buf.device().report(Report::Metadata(error.errno()));
         self.faults.note(error, ino, block);
+    }
+
+    /// What was committed cannot be written any more: shuts down, or panics. Does not sleep.
+    pub(crate) fn fail(&self, why: &str) {
+        if self.faults.reaction(Severity::Lost) == Reaction::Panic {
+            sys::halt(why);
+        }
+        self.shutdown(why);
     }
 }

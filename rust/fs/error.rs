@@ -5,10 +5,10 @@
 //! The place that threw the error stays behind: it was logged where it matters (corruption), and a
 //! caller in user space cannot use it.
 
-use super::options::OnError;
 use super::Inode;
 use super::SuperBlock;
 use crate::engine;
+use crate::engine::faults::Reaction;
 use crate::sys::Errno;
 use kernel::error::Error;
 use kernel::error::Result;
@@ -56,17 +56,17 @@ fn damaged(sb: &SuperBlock, inode: Option<&Inode>, e: engine::error::Error) {
     }
     sb.report_damage(inode, to_error(e));
     let data = sb.data();
-    match data.options.get().on_error {
-        OnError::Continue => {}
-        OnError::RemountRo => {
+    match data.mount.reaction() {
+        Reaction::Nothing => {}
+        Reaction::ReadOnly => {
             if !sb.rdonly() {
                 crate::sys::pr_err!("{}: made read-only after an error\n", sb.id());
                 sb.set_rdonly();
             }
         }
-        OnError::Shutdown => data
+        Reaction::Shutdown => data
             .mount
             .shutdown("an error in metadata (errors=shutdown)"),
-        OnError::Panic => crate::sys::halt("an error in metadata (errors=panic)"),
+        Reaction::Panic => crate::sys::halt("an error in metadata (errors=panic)"),
     }
 }

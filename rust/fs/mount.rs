@@ -202,13 +202,9 @@ fn start_inodegc(sb: &SuperBlock) -> Result {
 /// What was stopped for a freeze goes on. Errors are only told: after one the VFS would keep the
 /// file system frozen, and its users waiting.
 fn thaw(sb: &SuperBlock) {
-    if let Err(e) = start_inodegc(sb) {
-        let e = e.to_errno();
-        crate::sys::pr_warn!(
-            "{}: deleted files wait for the next mount: {}\n",
-            sb.id(),
-            e
-        );
+    let m = &sb.data().mount;
+    if let Err(e) = m.thaw().edge(sb).and_then(|()| start_inodegc(sb)) {
+        crate::sys::pr_warn!("{}: after a freeze: error {}\n", sb.id(), e.to_errno());
     }
 }
 
@@ -243,7 +239,7 @@ impl SuperOps for Latchfs {
             // What is deleted from now on waits for the thaw: nothing else writes in the
             // background once all is on the device.
             namespace::stop_inodegc(m);
-            m.quiesce().edge(sb).inspect_err(|_| thaw(sb))?;
+            m.freeze().edge(sb).inspect_err(|_| thaw(sb))?;
         }
         Ok(())
     }

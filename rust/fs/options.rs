@@ -39,12 +39,13 @@ impl OnError {
         }
     }
 
-    /// What the engine does: it does not know how to panic, which happens on the way out of it.
+    /// The engine's name for it.
     pub fn for_engine(self) -> faults::OnError {
         match self {
             Self::Continue => faults::OnError::Continue,
             Self::RemountRo => faults::OnError::ReadOnly,
-            Self::Shutdown | Self::Panic => faults::OnError::Shutdown,
+            Self::Shutdown => faults::OnError::Shutdown,
+            Self::Panic => faults::OnError::Panic,
         }
     }
 

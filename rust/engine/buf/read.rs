@@ -5,7 +5,7 @@
 use super::*;
 use crate::format::{defect::DefectKind, verify_block, Defect};
 use crate::sys::device::IoToken;
-use crate::sys::{BlockIo, SysResult};
+use crate::sys::{BlockIo, Report, SysResult};
 
 impl BlockIo for Buf {
     type Class = BufContent;
@@ -80,6 +80,7 @@ impl Buf {
                     errno
                 );
                 let error = Error::new(errno);
+                self.cache.dev.report(Report::Metadata(errno));
                 self.cache.faults.note(&error, 0, self.block.get());
                 Err(error)
             }

@@ -12,7 +12,7 @@ use crate::engine::{
     health::LogDown, //
 };
 use crate::format::{header::seal, verify_block, Lsn};
-use crate::sys::{ExclToken, SharedToken, SysResult};
+use crate::sys::{ExclToken, Report, SharedToken, SysResult};
 
 /// The write of one buffer: there is one while it is under way, and after it has failed.
 #[derive(Default)]
@@ -187,8 +187,9 @@ impl Buf {
             self.kind().as_str(),
             errno
         );
-        let error = Error::new(errno);
-        self.cache.faults.note(&error, 0, self.block.get());
+        // Not an error worth remembering: it is tried again, and the mount notes it when that is
+        // given up.
+        self.cache.dev.report(Report::Metadata(errno));
     }
 
     /// The end of a write's I/O. In task context; does not wait for anything.

@@ -203,7 +203,7 @@ impl Mount {
     fn log_failed(&self, error: &Error) {
         self.note_error(error, 0, self.log().log.start.get());
         sys::pr_err!("the log cannot be written: {}\n", error);
-        self.shutdown("the log cannot be written");
+        self.fail("the log cannot be written");
         self.log().wake_all();
     }
 

@@ -5,7 +5,7 @@
 use super::*;
 use crate::engine::namespace;
 use crate::format::superblock::STATE_CLEAN;
-use crate::sys;
+use crate::sys::{self, Report};
 use zerocopy::little_endian::{U16, U64};
 
 /// What is written before a shutdown that a user asks for (`FS_IOC_SHUTDOWN`).
@@ -51,9 +51,28 @@ impl Mount {
         self.push_ail_all()
     }
 
-    /// The end of [`Self::quiesce`]: deleted files may be freed again. Does not sleep.
-    pub fn resume(&self) {
-        namespace::inodegc_kick(self);
+    /// [`Self::quiesce`] for a freeze: the file system on the device is clean, so that a snapshot of
+    /// it can be mounted from a read-only device. Nothing may change it until [`Self::thaw`]. May
+    /// sleep; nothing may be held. EIO.
+    pub fn freeze(self: &Arc<Self>) -> Result {
+        self.quiesce()?;
+        if self.read_only() || self.faults.count() != 0 {
+            return Ok(());
+        }
+        self.mark_clean()
+    }
+
+    /// The end of [`Self::freeze`], or of one that failed half-way: the file system is in use again.
+    /// If the superblock cannot be written it is shut down. May sleep; nothing may be held. EIO.
+    pub fn thaw(self: &Arc<Self>) -> Result {
+        self.check_live()?;
+        if self.read_only() || !self.superblock(Superblock::is_clean)? {
+            return Ok(());
+        }
+        self.begin_writing(self.log.head()).inspect_err(|error| {
+            self.note_error(error, 0, 0);
+            self.fail("the end of a freeze cannot be written");
+        })
     }
 
     /// Makes the mount read-only (after a sync; the file system on disk is then clean), or
@@ -87,6 +106,7 @@ impl Mount {
             return;
         }
         sys::pr_err!("shut down: {}\n", why);
+        self.buf.device().report(Report::Shutdown);
         self.wake_for_shutdown();
     }
 
@@ -217,7 +237,7 @@ impl<'m> Quiesced<'m> {
             let pushed = m.push_ail_out();
             if let (Err(error), false) = (&pushed, m.is_shutdown()) {
                 m.note_error(error, 0, 0);
-                m.shutdown("not everything could be written before the end");
+                m.fail("not everything could be written before the end");
             }
             verdict = verdict.and(pushed);
         }

@@ -240,7 +240,7 @@ impl Mount {
         rescue: bool,
     ) -> Result<Arc<Mount>> {
         let geometry = context.geometry;
-        let faults = sys::try_arc(Faults::new())?;
+        let faults = sys::try_arc(Faults::new(on_error))?;
         let buf = BufCache::new(dev, context, faults.clone())?;
         // The log's header: a device that was cut short or mixed up is noticed here.
         buf.read(geometry.log().start, BlockKind::Log, Owner::log())?;
@@ -258,7 +258,6 @@ impl Mount {
             root: sb.root(),
             hash_seed: sb.hash_seed.get(),
             uuid: sb.uuid,
-            on_error: AtomicU32::new(on_error.code()),
             gate: RwSem::new(()),
             log: Log::new(geometry.log(), Lsn(sb.lsn.get())),
             flags: AtomicU32::new(flag::READ_ONLY),

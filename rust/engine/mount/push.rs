@@ -94,7 +94,7 @@ impl Mount {
             };
             let error = Error::new(errno);
             self.note_error(&error, 0, 0);
-            self.shutdown("metadata cannot be written");
+            self.fail("metadata cannot be written");
         }
         if let Some(down) = self.ail.health().log_down() {
             self.ail.abort_all(&down);

@@ -119,6 +119,24 @@ impl Target {
         self.size / BLOCK_BYTES as u64
     }
 
+    /// Refuses an image file whose loop device is mounted or otherwise held.
+    pub fn refuse_busy_loop(&self) -> Result<(), Failure> {
+        let Some(dev) = self.loop_device() else {
+            return Ok(());
+        };
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(OFlags::EXCL.bits() as i32);
+        match options.open(&dev) {
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::BUSY.raw_os_error()) => {
+                let path = self.path.display();
+                Err(Failure::new(format!(
+                    "{path}: in use by {dev}, which is in use"
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The device of the facade over this file, for ring 1.
     pub fn device(&self) -> Result<Device, Failure> {
         let file = self

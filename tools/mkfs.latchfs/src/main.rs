@@ -142,6 +142,7 @@ fn make_on(args: &Args, mut target: Target) -> Result<(), Failure> {
         }
         return Ok(());
     }
+    target.refuse_busy_loop()?;
     if !args.force {
         target.refuse_loop()?;
         let found = detect(&target.file, target.size).map_err(fail_at(&target))?;

@@ -40,7 +40,7 @@ impl Drop for World {
 }
 
 pub(super) fn cache_on(backend: std::sync::Arc<dyn Backend>) -> World {
-    let faults = sys::try_arc(Faults::new()).unwrap();
+    let faults = sys::try_arc(Faults::default()).unwrap();
     let dev = Device::new(backend, false);
     World {
         cache: BufCache::with_shards(dev, context(), faults, 8).unwrap(),
@@ -278,7 +278,11 @@ fn a_freed_block_is_not_written_and_not_read() {
     assert_eq!(cache.dirty_count(), 0);
     sync(&cache).unwrap();
     assert_eq!(disk.io_counts().1, 0);
-    assert_eq!(cache.count(), 2, "the log still has to say that they are free");
+    assert_eq!(
+        cache.count(),
+        2,
+        "the log still has to say that they are free"
+    );
     cancel(&cache, &[at(0), at(1)]);
     assert_eq!(cache.count(), 1, "only the one that is held is left");
     assert!(cache.find(at(0)).is_none());
