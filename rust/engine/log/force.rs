@@ -103,6 +103,27 @@ impl Mount {
         self.log_force(self.log().current_seq())
     }
 
+    /// [`Self::checkpoint`], and everything that reached the device before this call is durable, too:
+    /// data that was overwritten in place came through no transaction. If the context that is open
+    /// now becomes durable, its checkpoint was closed after this call began, and a flush issued
+    /// after that; else one is issued here. For sync(2), freeze and synchronous operations. May
+    /// sleep, as [`Self::checkpoint`]. EIO.
+    pub fn sync_log(&self) -> Result {
+        let open = self.log().current_seq();
+        self.checkpoint()?;
+        self.flush_since(open)
+    }
+
+    /// Flushes the device, unless the context `open`, which was the open one when the caller began,
+    /// has become durable since: its checkpoint's flush came later. May sleep. EIO.
+    pub(crate) fn flush_since(&self, open: u64) -> Result {
+        if self.read_only() || self.log().durable_seq() >= open {
+            return Ok(());
+        }
+        self.check_live()?;
+        Ok(self.buf().device().flush()?)
+    }
+
     /// Makes an object durable, and everything that reached the device before this call: what fsync
     /// wants (rules M7). If the open context has the object's last commit, its checkpoint will be
     /// closed after this call began, and its flush is issued after that. Else a flush of the device

@@ -31,14 +31,16 @@ impl Mount {
         }
         if self.check_faults().is_err() {
             // After an error nothing new is begun, but what was committed is not given up.
-            return self.checkpoint();
+            return self.sync_log();
         }
+        let open = self.log.current_seq();
         hooks::drain_inodes(self)?;
         self.checkpoint()?;
         if hooks::reap_inodes(self)? {
             self.checkpoint()?;
         }
-        Ok(())
+        // Data that was overwritten in place came through no transaction.
+        self.flush_since(open)
     }
 
     /// [`Self::sync`], and everything in its place: the log is not needed any more. For freeze. The

@@ -90,8 +90,30 @@ fn a_checkpoint_that_was_closed_before_is_not_enough() {
 }
 
 #[test]
+fn a_sync_flushes_the_device_once_with_or_without_a_checkpoint() {
+    let (tape, m) = taped(8192, MountOpts::default());
+    let root = root(&m);
+    let f = create(&m, &root, b"f", &new_file()).unwrap();
+    m.sync().unwrap();
+    tape.take();
+    m.sync().unwrap();
+    assert_eq!(tape.take(), [Event::Flush], "data, perhaps");
+    touch(&m, &f, 7);
+    m.sync().unwrap();
+    let events = tape.take();
+    assert!(
+        matches!(events[..], [Event::Log(_, 1, true, true)]),
+        "{events:?}"
+    );
+    m.sync_log().unwrap();
+    assert_eq!(tape.take(), [Event::Flush]);
+    drop((root, f));
+    m.unmount().unwrap();
+}
+
+#[test]
 fn a_large_checkpoint_is_two_writes_and_the_last_block_comes_behind_a_flush() {
-    let (tape, m) = taped(32_768, MountOpts::default());
+    let (tape, m) = taped(262_144, MountOpts::default());
     let root = root(&m);
     // More than 1 MiB of changed blocks.
     for n in 0..6000 {
