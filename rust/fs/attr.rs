@@ -85,7 +85,7 @@ impl InodeOps for Latchfs {
 /// Makes a change of attributes durable if the mount or the inode asks for it (`sync`, chattr +S).
 fn sync_if_asked(inode: &Inode) -> Result {
     if inode.is_sync() {
-        mount_of(inode).sync().at(inode)?;
+        mount_of(inode).sync_log().at(inode)?;
     }
     Ok(())
 }

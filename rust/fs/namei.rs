@@ -98,7 +98,7 @@ fn dir_changed(dir: &Inode, now: Time) {
 /// `dirsync`).
 fn sync_if_asked(dir: &Inode) -> Result {
     if dir.is_dirsync() {
-        mount_of(dir).sync().at(dir)?;
+        mount_of(dir).sync_log().at(dir)?;
     }
     Ok(())
 }
