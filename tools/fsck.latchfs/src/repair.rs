@@ -119,6 +119,8 @@ pub fn repair(dev: &Device, options: &Options) -> Result<Outcome, Failed> {
             let clean = surgeon.c.problems().is_empty();
             if clean {
                 surgeon.finish()?;
+            } else {
+                surgeon.store_totals()?;
             }
             break;
         }

@@ -89,7 +89,9 @@ fn restore_header(
     let verify =
         |block: &Block| verify_block(block, BlockKind::Log, context, at, Some(Owner::log()));
     if let Err(defect) = verify(&block) {
-        result.problems.push(Problem::LogDamaged { block: at, defect });
+        result
+            .problems
+            .push(Problem::LogDamaged { block: at, defect });
         LogHeader::format(&mut block, context);
         reseal(&mut block, context);
         dev.write_block(at.0, &block)?;

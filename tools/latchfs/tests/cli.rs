@@ -183,7 +183,10 @@ fn log() {
         assert_eq!(checkpoint["seq"], n as u64 + 1);
         assert_eq!(checkpoint["replayed"], true);
         let records = checkpoint["contents"].as_array().unwrap();
-        assert_eq!(records.len() as u64, checkpoint["records"].as_u64().unwrap());
+        assert_eq!(
+            records.len() as u64,
+            checkpoint["records"].as_u64().unwrap()
+        );
         assert_eq!(records.last().unwrap()["kind"], "commit");
     }
     let kinds: Vec<&str> = checkpoints[0]["contents"]

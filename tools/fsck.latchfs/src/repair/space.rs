@@ -175,6 +175,17 @@ impl Surgeon<'_> {
         sb.orphans.set(orphans);
     }
 
+    /// Where something is left that is not clean: counts as they were found, so that they are not
+    /// those of some time before. After a log that was given up nobody else knows them.
+    pub(super) fn store_totals(&mut self) -> Done {
+        let mut sb = self.c.sb;
+        if sb.is_clean() {
+            return Ok(());
+        }
+        self.fill_totals(&mut sb);
+        self.write_superblock(&mut sb, DiskBlock(0))
+    }
+
     /// Marks a file system in which nothing is wrong as clean.
     pub(super) fn finish(&mut self) -> Done {
         let mut sb = self.c.sb;

@@ -3,10 +3,9 @@
 //! What is found in an image, and whether it can be repaired.
 
 use latchfs_fsck::{check, repair, FileId, Options, Problem, Report};
-use latchfs_host::{Block, Device};
 use latchfs_image::Image;
 
-pub use latchfs_image::{sample, Sample};
+pub use latchfs_image::{copy, sample, Sample};
 
 /// Checks; and repairs a copy, which must be sound then.
 #[track_caller]
@@ -41,20 +40,6 @@ fn hopeless(problem: &Problem) -> bool {
                 ..
             }
     )
-}
-
-/// A copy of a device.
-pub fn copy(dev: &Device) -> Device {
-    let to = Device::memory(dev.blocks());
-    let mut block = Block::must_zeroed();
-    for at in 0..dev.blocks() {
-        dev.read_block(at, &mut block)
-            .expect("memory does not fail");
-        if block.iter().any(|byte| *byte != 0) {
-            to.write_block(at, &block).expect("memory does not fail");
-        }
-    }
-    to
 }
 
 /// Checks that exactly these problems are found.

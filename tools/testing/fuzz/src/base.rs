@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use latchfs_engine::format::{
-    header::reseal, inode::INODE_MAGIC, Block, BlockHeader, BlockKind, Context, DiskBlock,
-    InodeSlot, Lsn, Superblock, BLOCK_SIZE,
+    header::reseal, inode::INODE_MAGIC, log::block::LOG_BLOCK_MAGIC, Block, BlockHeader, BlockKind,
+    Context, DiskBlock, InodeSlot, Lsn, Superblock, BLOCK_SIZE,
 };
 use latchfs_host::{Block as Buf, Device};
 
@@ -30,6 +30,8 @@ pub enum Kind {
     Symlink,
     /// Log header.
     Log,
+    /// Block of the log's body.
+    LogBlock,
     /// File content.
     Data,
 }
@@ -78,6 +80,13 @@ impl Base {
         Self::new(&latchfs_image::sample().image.dev)
     }
 
+    /// The same after a crash: most of what is new is in the log only.
+    pub fn crashed() -> Self {
+        let dev = latchfs_image::sample().image.dev;
+        latchfs_image::crash(&dev);
+        Self::new(&dev)
+    }
+
     /// A copy of a block.
     pub fn block(&self, at: u64) -> Box<Block> {
         match self.blocks.get(&at) {
@@ -119,6 +128,9 @@ fn kind_of(block: &Block) -> Kind {
     let magic = BlockHeader::of(block).magic.get();
     if magic == INODE_MAGIC {
         return Kind::Inodes;
+    }
+    if magic == LOG_BLOCK_MAGIC {
+        return Kind::LogBlock;
     }
     for (kind, result) in [
         (BlockKind::AgHeader, Kind::Header),

@@ -46,6 +46,8 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result<(), Failure> {
     let base = Base::sample();
+    // Every second image has a log.
+    let bases = [&base, &Base::crashed()];
     let fail = |error: io::Error| Failure::io(args.dir.display(), &error);
     fs::create_dir_all(&args.dir).map_err(fail)?;
 
@@ -56,7 +58,14 @@ fn run(args: &Args) -> Result<(), Failure> {
     }
     fs::write(args.dir.join("base.img"), image).map_err(fail)?;
     for seed in args.seed..args.seed + args.count {
-        let bytes = records(&base, &mutate(&base, seed));
+        let from = bases[seed as usize % 2];
+        let mut patch = mutate(from, seed);
+        if seed % 2 == 1 {
+            for (at, block) in from.blocks.iter() {
+                patch.entry(*at).or_insert_with(|| block.clone());
+            }
+        }
+        let bytes = records(&base, &patch);
         let name = format!("image-{seed:06}.patch");
         fs::write(args.dir.join(name), bytes).map_err(fail)?;
     }

@@ -33,6 +33,11 @@ const KINDS: &[Kind] = &[
     Kind::Tree,
     Kind::Symlink,
     Kind::Log,
+    Kind::LogBlock,
+    Kind::LogBlock,
+    Kind::LogBlock,
+    Kind::LogBlock,
+    Kind::LogBlock,
 ];
 
 /// Values at which code breaks.
@@ -263,6 +268,12 @@ impl Mutator<'_> {
             },
             Kind::Symlink => *self.rng.pick(&[(40, 4), (44, 4), (64, 8)]),
             Kind::Log => *self.rng.pick(&[(40, 2), (44, 4), (48, 8), (56, 8)]),
+            // Heads of blocks, and heads of records wherever they are: all is in steps of 8.
+            Kind::LogBlock => match n(&mut self.rng, 3) {
+                0 => *self.rng.pick(&[(8, 8), (16, 8), (24, 4), (28, 2), (30, 2)]),
+                1 => (32 + 4 * n(&mut self.rng, 40), 4),
+                _ => (32 + 8 * n(&mut self.rng, 508), 8),
+            },
             Kind::Data => (0, 8),
         }
     }

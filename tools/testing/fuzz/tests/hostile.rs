@@ -43,7 +43,7 @@ fn watch(current: &Arc<AtomicU64>) {
 fn thousands() {
     // What the engine says about damaged images is right, and of no interest here.
     latchfs_host::log::set_sink(Some(Box::new(|_, _| ())));
-    let base = Base::sample();
+    let bases = [Base::sample(), Base::crashed()];
     let first = number("LATCHFS_FUZZ_SEED", 0);
     let count = number("LATCHFS_FUZZ_COUNT", 2000);
     let current = Arc::new(AtomicU64::new(0));
@@ -57,18 +57,21 @@ fn thousands() {
     watch(&current);
 
     let mut tally = Tally::default();
-    // The base itself, first.
-    exercise(&base, &Patch::new(), base.size, &mut tally);
-    assert_eq!((tally.clean, tally.mounted, tally.failed), (1, 1, 0));
+    // The bases themselves, first.
+    for base in &bases {
+        exercise(base, &Patch::new(), base.size, &mut tally);
+    }
+    assert_eq!((tally.clean, tally.mounted, tally.failed), (2, 2, 0));
     for seed in first..first + count {
         current.store(seed, Ordering::Relaxed);
-        let patch = mutate(&base, seed);
+        let base = &bases[seed as usize % 2];
+        let patch = mutate(base, seed);
         // A device that was cut off, now and then.
         let size = match seed % 50 {
             49 => base.size - 1 - seed % 5000,
             _ => base.size,
         };
-        exercise(&base, &patch, size, &mut tally);
+        exercise(base, &patch, size, &mut tally);
     }
     println!("{tally:?}");
 }

@@ -7,14 +7,16 @@
 //! and repairs the checksum. And the golden image is a second opinion: what this writes, the engine
 //! must read.
 //!
-//! Everything is deterministic: the same calls give the same bytes. Panics when misused; only tests
+//! Everything but [`crash()`] is deterministic: the same calls give the same bytes. Panics when misused; only tests
 //! use it.
 
 mod builder;
+mod crash;
 mod edit;
 mod place;
 mod sample;
 
 pub use builder::{Builder, Content};
+pub use crash::{copy, crash};
 pub use edit::Image;
 pub use sample::{sample, Sample};
