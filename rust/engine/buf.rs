@@ -264,7 +264,7 @@ impl BufCache {
         Self::with_shards(dev, context, faults, SHARDS)
     }
 
-    fn with_shards(
+    pub(crate) fn with_shards(
         dev: Device,
         context: Context,
         faults: Arc<Faults>,

@@ -229,12 +229,16 @@ pub fn plugged<R>(f: impl FnOnce() -> R) -> R {
     f()
 }
 
+/// Which writes of a [`MemDisk`] fail, and how.
+type BadWrites = Box<dyn Fn(u64) -> Option<Errno> + Send>;
+
 /// A sparse disk in memory with fault injection.
 pub struct MemDisk {
     blocks: u64,
     data: Mutex<HashMap<u64, Box<[u8; BLOCK_BYTES]>>>,
     fail_writes: AtomicBool,
     fail_reads: AtomicBool,
+    bad: Mutex<Option<BadWrites>>,
     reads: AtomicU64,
     writes: AtomicU64,
 }
@@ -247,6 +251,7 @@ impl MemDisk {
             data: Mutex::new(HashMap::new()),
             fail_writes: AtomicBool::new(false),
             fail_reads: AtomicBool::new(false),
+            bad: Mutex::new(None),
             reads: AtomicU64::new(0),
             writes: AtomicU64::new(0),
         }
@@ -255,6 +260,27 @@ impl MemDisk {
     /// Makes all writes (and flushes) fail with EIO, or work again.
     pub fn fail_writes(&self, on: bool) {
         self.fail_writes.store(on, Ordering::SeqCst);
+    }
+
+    /// Makes those writes fail for whose block `bad` gives an errno, from now on. Flushes work.
+    pub fn fail_writes_if(&self, bad: impl Fn(u64) -> Option<Errno> + Send + 'static) {
+        *self.bad.lock().unwrap_or_else(|e| e.into_inner()) = Some(Box::new(bad));
+    }
+
+    /// Ends [`Self::fail_writes_if`].
+    pub fn heal(&self) {
+        *self.bad.lock().unwrap_or_else(|e| e.into_inner()) = None;
+    }
+
+    fn check_write(&self, block: u64) -> SysResult<()> {
+        if self.fail_writes.load(Ordering::SeqCst) {
+            return Err(Errno::IO);
+        }
+        let bad = self.bad.lock().unwrap_or_else(|e| e.into_inner());
+        match bad.as_ref().and_then(|bad| bad(block)) {
+            Some(errno) => Err(errno),
+            None => Ok(()),
+        }
     }
 
     /// Makes all reads fail with EIO, or work again.
@@ -299,9 +325,7 @@ impl Backend for MemDisk {
     }
 
     fn write(&self, block: u64, buf: &[u8; BLOCK_BYTES]) -> SysResult<()> {
-        if self.fail_writes.load(Ordering::SeqCst) {
-            return Err(Errno::IO);
-        }
+        self.check_write(block)?;
         self.writes.fetch_add(1, Ordering::SeqCst);
         self.data
             .lock()
