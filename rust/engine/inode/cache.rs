@@ -315,6 +315,9 @@ impl Cache {
                         break;
                     }
                 }
+                if let Some(Entry::Object(inode)) = &victim {
+                    crate::sys::sync_point!("reclaim.before_free", inode.ino.0);
+                }
                 if victim.is_some() {
                     done += 1;
                     if done >= max {

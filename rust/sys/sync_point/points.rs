@@ -84,7 +84,7 @@ pub const POINTS: &[Def] = &[
     // A metadata write is about to be submitted; `fail` makes it fail with that error.
     sleep("buf.write.submit"),
     // Inode reclaim: a clean inode is about to go. Key: inode number.
-    sleep("reclaim.before_free"),
+    spin("reclaim.before_free"),
     // Background work on unlinked inodes: one is in hand. Key: inode number.
     sleep("inodegc.item"),
     // Somebody waits for the background work on unlinked inodes. Key: 0.

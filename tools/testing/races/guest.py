@@ -272,11 +272,16 @@ def t_000_b(r):
     v, s = r.v, r.s
     path, ino, _ = r.file()
     r.committed(path, 0o640)
-    s("arm ail.push.after_unlock_buf park")
+    s("arm ail.push.after_unlock_buf park limit=60000")
+    s(f"arm reclaim.before_free count key={ino}")
     v.probe("push")
     s.held("ail.push.after_unlock_buf")
     until(lambda: v.ail()["listed"] == 0, "the write does not end")
-    v.pressure()
+    for _ in range(5):
+        v.pressure()
+        if s.arm("reclaim.before_free")[0] == "passed":
+            break
+    r.reached(s.arm("reclaim.before_free")[0] == "passed", "the inode's memory stays")
     s("release ail.push.after_unlock_buf")
     r.passed("ail.push.after_unlock_buf")
     time.sleep(0.2)
