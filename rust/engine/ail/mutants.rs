@@ -12,11 +12,7 @@ use super::{
     Ail, Entry,
 };
 use crate::engine::buf::{BufHandle, LockedBuf};
-use crate::sys::{
-    self,
-    atomic::{AtomicU64, Ordering},
-    Vec, //
-};
+use crate::sys::{self, Vec};
 
 /// Names one life of an entry.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -25,8 +21,7 @@ pub(super) struct Serial(u64);
 impl Serial {
     /// A new one.
     pub(super) fn new() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+        Self(sys::sync_point::table::serial())
     }
 }
 

@@ -261,6 +261,12 @@ static ARMED: AtomicU32 = AtomicU32::new(0);
 /// The mutant that runs, as its place in [`MUTANTS`] plus one; 0 is the real build.
 static MUTANT: AtomicU32 = AtomicU32::new(0);
 
+/// A number that was not given out before: mutants name lives by it.
+pub fn serial() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
 /// A task has come to a point. Used by the macros.
 pub fn hit(point: usize, key: u64) -> SysResult<()> {
     let kind = match POINTS.get(point) {

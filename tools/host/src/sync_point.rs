@@ -150,6 +150,12 @@ pub mod table {
 
     std::thread_local! {
         static CHOSEN: Cell<Option<Mutant>> = const { Cell::new(None) };
+        static NEXT: Cell<u64> = const { Cell::new(1) };
+    }
+
+    /// A number that was not given out before: mutants name lives by it.
+    pub fn serial() -> u64 {
+        NEXT.replace(NEXT.get() + 1)
     }
 
     /// A scheduling point. Not a yield, which would change the thread's priority under PCT.

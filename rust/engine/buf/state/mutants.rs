@@ -10,8 +10,7 @@ use super::*;
 /// Gives a new buffer a generation that no other had lately: a handle to an older buffer of the same
 /// block must not lead to it.
 pub(super) fn born(state: &BufState) {
-    static LIVES: AtomicU64 = AtomicU64::new(0);
-    let life = LIVES.fetch_add(1, Ordering::Relaxed);
+    let life = sys::sync_point::table::serial();
     // Far apart, as each may have many lives.
     let generation = (life << (GENERATION_SHIFT + 8)) & GENERATION;
     state.step(|w| Some((w & !GENERATION) | generation));
