@@ -315,6 +315,7 @@ impl Cache {
                         break;
                     }
                 }
+                #[cfg(latchfs_races)]
                 if let Some(Entry::Object(inode)) = &victim {
                     crate::sys::sync_point!("reclaim.before_free", inode.ino.0);
                 }
