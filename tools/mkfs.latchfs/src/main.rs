@@ -42,6 +42,9 @@ struct Args {
     /// Blocks of an allocation group [default: by the size of the device]
     #[arg(long, value_name = "BLOCKS")]
     ag_blocks: Option<u32>,
+    /// Size of the log [default: by the size of the device, 4m to 256m]
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    log_size: Option<u64>,
     /// Owner and group of the root directory
     #[arg(long, value_name = "UID:GID", value_parser = parse_owner)]
     root_owner: Option<(u32, u32)>,
@@ -106,7 +109,7 @@ fn run(args: &Args) -> Result<(), Failure> {
     }
     // Everything that can be refused is refused before anything is changed.
     if let Some(bytes) = args.size {
-        Plan::new(bytes, args.ag_blocks)?;
+        Plan::new(bytes, args.ag_blocks, args.log_size)?;
     }
 
     let (target, created) = open(args)?;
@@ -130,7 +133,7 @@ fn make_on(args: &Args, mut target: Target) -> Result<(), Failure> {
         Some(bytes) => bytes,
         None => target.size,
     };
-    let mut plan = Plan::new(bytes, args.ag_blocks)
+    let mut plan = Plan::new(bytes, args.ag_blocks, args.log_size)
         .map_err(|why| Failure::new(format!("{}: {why}", target.path.display())))?;
     plan.label = args.label.clone().unwrap_or_default().into_bytes();
     plan.uuid = args.uuid.unwrap_or(plan.uuid);

@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use latchfs_engine::format::{
-    limits::{MAX_BLOCKS, MIN_BLOCKS},
+    limits::{MAX_BLOCKS, MAX_LOG_BLOCKS, MIN_BLOCKS, MIN_LOG_BLOCKS},
     make::{make as make_blocks, MakeParams},
     DiskBlock, Geometry, Superblock, BLOCK_SIZE,
 };
@@ -31,10 +31,13 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// A plan for `bytes` bytes with random ids, owned by root, without a label.
-    pub fn new(bytes: u64, ag_blocks: Option<u32>) -> Result<Self, Failure> {
+    /// A plan for `bytes` bytes with random ids, owned by root, without a label. `log`: bytes of
+    /// the log.
+    pub fn new(bytes: u64, ag_blocks: Option<u32>, log: Option<u64>) -> Result<Self, Failure> {
         let blocks = bytes / BLOCK_SIZE as u64;
-        let geometry = Geometry::for_device(blocks, ag_blocks).ok_or_else(|| refuse(blocks))?;
+        let log_blocks = log.map(check_log).transpose()?;
+        let geometry = Geometry::with_log(blocks, ag_blocks, log_blocks)
+            .ok_or_else(|| refuse(blocks, log_blocks.is_some()))?;
         let now = latchfs_host::now();
         let mut uuid = [0; 16];
         uuid.copy_from_slice(uuid::Uuid::new_v4().as_bytes());
@@ -49,7 +52,19 @@ impl Plan {
     }
 }
 
-fn refuse(blocks: u64) -> Failure {
+/// Blocks of a log of `bytes` bytes.
+fn check_log(bytes: u64) -> Result<u32, Failure> {
+    let limit = |blocks: u32| human(u64::from(blocks) * BLOCK_SIZE as u64);
+    u32::try_from(bytes / BLOCK_SIZE as u64)
+        .ok()
+        .filter(|blocks| (MIN_LOG_BLOCKS..=MAX_LOG_BLOCKS).contains(blocks))
+        .ok_or_else(|| {
+            let (least, most) = (limit(MIN_LOG_BLOCKS), limit(MAX_LOG_BLOCKS));
+            Failure::new(format!("a log has {least} to {most}"))
+        })
+}
+
+fn refuse(blocks: u64, log: bool) -> Failure {
     let size = human(blocks.saturating_mul(BLOCK_SIZE as u64));
     let limit = |blocks: u64| human(blocks * BLOCK_SIZE as u64);
     if blocks < MIN_BLOCKS {
@@ -60,6 +75,8 @@ fn refuse(blocks: u64) -> Failure {
     } else if blocks > MAX_BLOCKS {
         let most = limit(MAX_BLOCKS);
         Failure::new(format!("{size} is too large: a latchfs has at most {most}"))
+    } else if log {
+        Failure::new("no allocation group has room for a log of that size")
     } else {
         Failure::new("no layout of this size has groups of that many blocks")
     }

@@ -188,3 +188,19 @@ fn partition_table() {
     file.write_all_at(&sector, 0).unwrap();
     bad(&bench.run(&[], &path, ""), "dos partition table");
 }
+
+#[test]
+fn log_size() {
+    let bench = Bench::new();
+    let path = bench.file(256 * MIB);
+    good(&bench.run(&[], &path, ""));
+    assert_eq!(superblock(&path).log_blocks.get(), 2048);
+    good(&bench.run(&["--log-size", "16m"], &path, ""));
+    assert_eq!(superblock(&path).log_blocks.get(), 4096);
+    bad(&bench.run(&["--log-size", "3m"], &path, ""), "4 MiB");
+    bad(&bench.run(&["--log-size", "128m"], &path, ""), "group");
+    // The smallest file system has the smallest log.
+    let path = bench.file(16 * MIB);
+    good(&bench.run(&[], &path, ""));
+    assert_eq!(superblock(&path).log_blocks.get(), 1024);
+}
