@@ -270,3 +270,34 @@ fn an_unreadable_bitmap_is_met_before_the_first_change() {
     assert!(!f.m.is_shutdown());
     f.disk.fail_reads(false);
 }
+
+#[test]
+fn the_documentation_has_the_reservations() {
+    use crate::engine::extents::disk::{change_res, step_res};
+    let doc = include_str!("../../../Documentation/journal.rst");
+    let all = [
+        ("create, mkdir, mknod", res::CREATE),
+        ("symlink", res::SYMLINK),
+        ("tmpfile", res::TMPFILE),
+        ("link", res::LINK),
+        ("unlink, rmdir", res::REMOVE),
+        ("rename", res::RENAME),
+        ("rename with whiteout", res::RENAME_WHITEOUT),
+        ("setattr, flags", res::SETATTR),
+        ("inactivate", res::INACTIVATE),
+        ("new inode chunk", res::INODE_CHUNK),
+        ("inode chunk goes", res::INODE_CHUNK_FREE),
+        ("change of an extent map", change_res(1)),
+        ("truncate, each link", step_res()),
+    ];
+    for (name, res) in all {
+        let row = std::format!(
+            "{name:<26}{:>8}{:>8}{:>8}{:>10}",
+            res.bufs,
+            res.inodes,
+            res.bitmaps(),
+            res.log_bytes()
+        );
+        assert!(doc.contains(&row), "not in the table:\n{row}");
+    }
+}
