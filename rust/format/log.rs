@@ -38,7 +38,7 @@ use zerocopy_derive::{
 use super::{
     defect::{ensure, Defect, DefectKind},
     header::{check_header, BlockHeader, BlockKind, Context, Owner},
-    units::{Block, BlockRange, DiskBlock, Lsn, BLOCK_SIZE},
+    units::{Block, BlockRange, DiskBlock, Lsn, BLOCK_LOG, BLOCK_SIZE},
 };
 
 /// Version of the records in the log.
@@ -94,13 +94,13 @@ pub const fn next_block(lsn: Lsn) -> Lsn {
 
 /// Whether a checkpoint may begin at `lsn`: a block, and not below the first position.
 pub const fn is_start(lsn: Lsn, log_blocks: u32) -> bool {
-    lsn.0 % BLOCK_SIZE as u64 == 0 && lsn.0 >= first_lsn(log_blocks).0
+    lsn.0.is_multiple_of(BLOCK_SIZE as u64) && lsn.0 >= first_lsn(log_blocks).0
 }
 
 /// The number, in the body, of the block that holds position `lsn`. 0 in a log without a body.
 pub fn body_index(lsn: Lsn, log_blocks: u32) -> u32 {
     let blocks = u64::from(body_blocks(log_blocks));
-    let index = (lsn.0 / BLOCK_SIZE as u64).checked_rem(blocks);
+    let index = (lsn.0 >> BLOCK_LOG).checked_rem(blocks);
     index
         .and_then(|index| u32::try_from(index).ok())
         .unwrap_or(0)
