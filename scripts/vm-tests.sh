@@ -104,6 +104,25 @@ rc=0
 	--env "LATCHFS_SPLAT=$LATCHFS_SPLAT" --env "LATCHFS_SPLAT_OK=$LATCHFS_SPLAT_OK" \
 	-- "$LATCHFS_TOP/tools/testing/vm/tests.sh" "$@" | tee "$work/output" || rc=$?
 
+# errors=panic needs a machine of its own
+panics() {
+	rm -f "$work/panic.img"
+	truncate -s 64M "$work/panic.img"
+	"$LATCHFS_TOP/qemu/vm.sh" run --kernel "$kind" --timeout 600 --mem 2G \
+		--disk "$work/panic.img" --log "$work/panic.log" --env "LATCHFS_KO=$ko" \
+		-- "$LATCHFS_TOP/tools/testing/vm/panic.sh" >"$work/panic.out" 2>&1 || true
+	grep -q 'Kernel panic - not syncing: latchfs: errors=panic' "$work/panic.log" &&
+		grep -q '^mounted' "$work/panic.out" && ! grep -q '^survived' "$work/panic.out"
+}
+if [ "$fs" = latchfs ] && { [ $# -eq 0 ] || [[ " $* " = *" panic "* ]]; }; then
+	if panics; then
+		pass "errors=panic"
+	else
+		tail -n 5 "$work/panic.out"
+		fail "errors=panic ($work/panic.log)"
+	fi
+fi
+
 read -r guest_passed guest_failed < <(sed -nE 's/^guest: ([0-9]+) passed, ([0-9]+) failed$/\1 \2/p' "$work/output") || true
 passed=$((passed + ${guest_passed:-0}))
 failed=$((failed + ${guest_failed:-0}))

@@ -203,6 +203,9 @@ fn start_inodegc(sb: &SuperBlock) -> Result {
 /// file system frozen, and its users waiting.
 fn thaw(sb: &SuperBlock) {
     let m = &sb.data().mount;
+    if m.is_shutdown() {
+        return;
+    }
     if let Err(e) = m.thaw().edge(sb).and_then(|()| start_inodegc(sb)) {
         crate::sys::pr_warn!("{}: after a freeze: error {}\n", sb.id(), e.to_errno());
     }

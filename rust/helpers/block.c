@@ -100,8 +100,12 @@ int latchfs_helper_bdev_discard(struct block_device *bdev, u64 start, u64 len)
 				    len << (12 - SECTOR_SHIFT), GFP_NOFS);
 }
 
-/* @error: a negative errno */
+/*
+ * Nobody can watch a file system that is not mounted yet, or not any more.
+ * @error: a negative errno
+ */
 void latchfs_helper_report_metadata(struct super_block *sb, int error)
 {
-	fserror_report_metadata(sb, error, GFP_ATOMIC);
+	if (sb->s_flags & SB_ACTIVE)
+		fserror_report_metadata(sb, error, GFP_ATOMIC);
 }

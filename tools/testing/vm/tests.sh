@@ -8,6 +8,7 @@
 set -uo pipefail
 HERE=$(cd "$(dirname "$0")" && pwd)
 . "$HERE/lib.sh"
+. "$HERE/admin.sh"
 
 LONG=${LONG:-}
 LOADS=20 STORM_SECONDS=30 FSX_OPS=5000
@@ -231,7 +232,7 @@ test_unload() {
 }
 
 ALL="load_unload kunit busy mount_options mount_garbage storm fsx_buffered fsx_mmap
-	fill linux linux_fsck posix posix_fsck hostile leaks unload"
+	fill linux linux_fsck posix posix_fsck $ADMIN_TESTS hostile leaks unload"
 
 # in braces, so that the whole script is read before it runs: the host may edit it
 # meanwhile
@@ -242,6 +243,8 @@ ALL="load_unload kunit busy mount_options mount_garbage storm fsx_buffered fsx_m
 	[ $# -gt 0 ] || set -- $ALL
 	for name; do
 		case $name in
+		panic)
+			;;	# the host's
 		linux | posix)
 			run_checks "$name" ;;
 		hostile)
