@@ -65,7 +65,7 @@ impl ErrnoClass {
 struct Limit(AtomicU32);
 
 impl Limit {
-    const fn new(limit: i32) -> Self {
+    fn new(limit: i32) -> Self {
         Self(AtomicU32::new(limit as u32))
     }
 
@@ -85,7 +85,7 @@ struct Limits {
 }
 
 impl Limits {
-    const fn new(limit: i32) -> Self {
+    fn new(limit: i32) -> Self {
         Self {
             max_retries: Limit::new(limit),
             timeout: Limit::new(limit),
@@ -140,7 +140,7 @@ impl Default for ErrorPolicy {
 
 impl ErrorPolicy {
     /// XFS's defaults: for ever, but not for a device that is gone; and not at unmount.
-    pub const fn new() -> Self {
+    pub fn new() -> Self {
         Self {
             default: Limits::new(FOREVER),
             io: Limits::new(FOREVER),

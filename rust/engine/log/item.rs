@@ -65,7 +65,7 @@ impl Default for LogItem {
 
 impl LogItem {
     /// The item of an object that was never logged.
-    pub const fn new() -> Self {
+    pub fn new() -> Self {
         Self {
             pins: AtomicU32::new(0),
             logged: AtomicU32::new(0),

@@ -109,7 +109,7 @@ impl World {
             failures: AtomicU32::new(failures),
         });
         let dev = Device::new(Arc::new(Slow(disk.clone())), false);
-        let faults = sys::try_arc(Faults::new()).unwrap();
+        let faults = sys::try_arc(Faults::new(Default::default())).unwrap();
         Arc::new(Self {
             disk,
             cache: BufCache::with_shards(dev, context(), faults, 1).unwrap(),
