@@ -150,6 +150,9 @@ pub struct Ail {
     tokens: AtomicU64,
     /// Position up to which somebody wants the list to be empty.
     target: AtomicU64,
+    /// The newest position some time ago, and when that was, in seconds since boot.
+    mark: AtomicU64,
+    mark_time: AtomicU64,
     /// Seconds since boot when unmount began, 0 if it has not.
     unmounting: AtomicU64,
     /// Errno of a write that was given up, 0 if none was: the pusher shuts down.
@@ -177,6 +180,8 @@ impl Ail {
             ended: AtomicU64::new(0),
             tokens: AtomicU64::new(0),
             target: AtomicU64::new(0),
+            mark: AtomicU64::new(0),
+            mark_time: AtomicU64::new(0),
             unmounting: AtomicU64::new(0),
             hopeless: AtomicU32::new(0),
         })

@@ -50,6 +50,10 @@ impl Shrink for Caches {
     fn scan(&self, n: usize) -> usize {
         let inodes = crate::engine::inode::reclaim(&self.0, n);
         let buffers = self.0.buf().reclaim(n.saturating_sub(inodes));
+        if inodes.saturating_add(buffers) < n {
+            // The rest is not in its place yet.
+            self.0.push_for_memory();
+        }
         let runs = self.0.alloc().shrink();
         inodes.saturating_add(buffers).saturating_add(runs as usize)
     }

@@ -8,6 +8,7 @@ use crate::sys::Vec;
 
 /// A thing that must not be dropped under a spinlock: its last reference frees memory, or takes a
 /// buffer out of the cache.
+#[allow(dead_code, reason = "kept until it is dropped, not looked at")]
 pub(super) enum Dropped {
     /// What was an entry.
     Entry(Entry),

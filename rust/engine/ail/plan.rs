@@ -102,7 +102,11 @@ pub(super) fn plan(entry: &Entry, lsn: Lsn, _guard: &AilGuard<'_>) -> (PushPlan,
     } else {
         let buf = state.buf().clone();
         sys::sync_point!("ail.push.read_buf", buf.block().get());
-        match LockedBuf::try_lock(buf) {
+        let ino = match &entry.owner {
+            Owner::Buf => None,
+            Owner::Inode(inode) => Some(inode.ino),
+        };
+        match LockedBuf::try_lock(buf).map(|locked| locked.with_inode(ino)) {
             Err(_shared) => PushPlan::Busy,
             // A transaction may have changed it between the look and the lock.
             Ok(locked) if locked.buf().item().is_pinned() => PushPlan::Pinned,

@@ -90,6 +90,21 @@ impl Ail {
         self.target.fetch_max(target.get(), Ordering::AcqRel);
     }
 
+    /// The position up to which everything is on the list for at least `age` seconds: what was the
+    /// newest at the call of this that long ago. [`None`] if the list is empty. For one caller.
+    pub(crate) fn aged(&self, age: u64) -> Option<Lsn> {
+        let newest = self.newest()?;
+        let now = sys::uptime();
+        let since = self.mark_time.load(Ordering::Relaxed);
+        let old = Lsn(self.mark.load(Ordering::Relaxed));
+        if now.saturating_sub(since) < age {
+            return Some(Lsn(0));
+        }
+        self.mark_time.store(now, Ordering::Relaxed);
+        self.mark.store(newest.get(), Ordering::Relaxed);
+        Some(old)
+    }
+
     /// Up to where somebody wants the list to be empty.
     pub fn target(&self) -> Lsn {
         Lsn(self.target.load(Ordering::Acquire))

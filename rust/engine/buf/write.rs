@@ -11,7 +11,7 @@ use crate::engine::{
     ail::{policy::Retry, Ail, FlushToken},
     health::LogDown, //
 };
-use crate::format::{header::seal, verify_block, Lsn};
+use crate::format::{header::seal, verify_block, Ino, Lsn};
 use crate::sys::{ExclToken, Report, SharedToken, SysResult};
 
 /// The write of one buffer: there is one while it is under way, and after it has failed.
@@ -29,6 +29,8 @@ pub(super) struct Flight {
 pub struct LockedBuf {
     buf: BufRef,
     token: Option<ExclToken>,
+    /// An inode whose slot is in it, if it is an inode block and the caller said so.
+    inode: Option<Ino>,
 }
 
 impl LockedBuf {
@@ -39,6 +41,7 @@ impl LockedBuf {
             Some(token) => Ok(Self {
                 buf,
                 token: Some(token),
+                inode: None,
             }),
             None => Err(buf),
         }
@@ -47,6 +50,18 @@ impl LockedBuf {
     /// The buffer.
     pub fn buf(&self) -> &BufRef {
         &self.buf
+    }
+
+    /// Says which inode the block has a slot of: what is in the slots may be anything, the numbers
+    /// of a block follow from one of them.
+    pub(crate) fn with_inode(mut self, ino: Option<Ino>) -> Self {
+        self.inode = ino;
+        self
+    }
+
+    /// See [`Self::with_inode`].
+    pub(crate) fn inode(&self) -> Option<Ino> {
+        self.inode
     }
 
     /// What `f` makes of the content. [`None`] never.

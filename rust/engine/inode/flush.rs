@@ -69,7 +69,7 @@ pub(crate) fn flush_cluster(
 ) -> bool {
     let mut good = true;
     for n in 0..INODES_PER_BLOCK {
-        let Some(inode) = in_slot(locked, n).and_then(|ino| inodes.peek(ino)) else {
+        let Some(inode) = of_slot(locked, n).and_then(|ino| inodes.peek(ino)) else {
             continue;
         };
         good &= flush_one(ail, &inode, locked, tokens);
@@ -77,8 +77,14 @@ pub(crate) fn flush_cluster(
     good
 }
 
-/// Number of the inode that slot `n` of the block says it is of.
-fn in_slot(locked: &mut LockedBuf, n: u32) -> Option<Ino> {
+/// Number of the inode of slot `n`. A free slot of a damaged image may have anything in it, so the
+/// numbers follow from that of an inode that is known to be here; if none is (a new chunk, whose
+/// slots were made here), from the slot.
+fn of_slot(locked: &mut LockedBuf, n: u32) -> Option<Ino> {
+    if let Some(known) = locked.inode() {
+        let first = known.index() - known.index() % INODES_PER_BLOCK;
+        return Some(Ino::new(known.ag(), first.saturating_add(n)));
+    }
     let slot = Ino(u64::from(n));
     locked
         .with(|block| InodeSlot::of(block, slot).map(|slot| Ino(slot.ino.get())))

@@ -48,6 +48,9 @@ impl Mount {
         if self.log().space.has_waiters() {
             self.publish_tail()?;
         }
+        if let (Some(millis), Some(item)) = (self.push_old(), self.log_worker()) {
+            item.kick_after(millis);
+        }
         Ok(())
     }
 

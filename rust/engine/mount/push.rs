@@ -17,6 +17,13 @@ const AGAIN_BUSY: u64 = 20;
 /// Milliseconds between tries of writes that fail.
 const AGAIN_FAILED: u64 = 500;
 
+/// Seconds after which what is in the AIL goes to its place if nothing else brings it there.
+const AGE: u64 = 30;
+
+/// Rounds of an unmount without any progress after which it gives up: nobody is there any more who
+/// could use what is not written.
+const IDLE_ROUNDS: u32 = 250;
+
 /// What a driver does about writes that fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Patience {
@@ -85,6 +92,30 @@ impl Mount {
         }
     }
 
+    /// For the worker of the log, after a checkpoint: what is in the AIL for long goes to its place,
+    /// and if the log is more than half full, the oldest quarter of it at once, before anybody has
+    /// to wait. Returns the milliseconds after which to call again, if something is left. Does not
+    /// sleep.
+    pub(crate) fn push_old(&self) -> Option<u64> {
+        let space = self.log.space();
+        let mut goal = self.ail.aged(AGE)?;
+        if space.free() < space.body() / 2 {
+            goal = goal.max(space.tail().saturating_add(space.body() / 4));
+        }
+        if self.ail.has_until(goal) {
+            self.ask_push(goal);
+        }
+        Some(AGE.saturating_mul(1000))
+    }
+
+    /// Memory is short, and metadata that is not in its place cannot be freed: asks for it to be
+    /// brought there. Takes spinlocks only.
+    pub fn push_for_memory(&self) {
+        if let Some(newest) = self.ail.newest() {
+            self.ask_push(newest);
+        }
+    }
+
     /// Shuts the file system down if a write was given up, and throws away what is on the list after
     /// a shutdown. EIO then.
     pub(crate) fn heed_ail(&self) -> Result {
@@ -140,6 +171,7 @@ impl Mount {
 
     /// Until nothing up to `goal` is on the list.
     fn drive(&self, goal: Lsn, patience: Patience) -> Result {
+        let mut idle = 0_u32;
         while self.ail.has_until(goal) {
             if patience == Patience::Once && self.ask_push(goal) {
                 // The worker does it. What has failed will be tried again, but not while we wait.
@@ -156,6 +188,11 @@ impl Mount {
             let pushed = self.push_ail(goal)?;
             if !self.ail.has_until(goal) {
                 break;
+            }
+            idle = if pushed.written == 0 { idle + 1 } else { 0 };
+            if patience == Patience::Policy && idle > IDLE_ROUNDS {
+                sys::pr_err!("metadata that nobody can write: {}", self.observe());
+                return Err(Error::new(Errno::UCLEAN));
             }
             let failed = self.ail.has_failed();
             if failed && patience == Patience::Once {

@@ -19,12 +19,16 @@ pub struct Observed {
     pub dirty: u64,
     /// Inodes in memory.
     pub inodes: usize,
+    /// Log space that transactions have (O8).
+    pub granted: u64,
+    /// Whether something was committed and is in no checkpoint yet.
+    pub committed: bool,
 }
 
 impl Observed {
     /// Whether everything is in its place: after a quiesce with nothing since.
     pub fn is_quiet(&self) -> bool {
-        self.ail.is_quiet() && self.dirty == 0
+        self.ail.is_quiet() && self.dirty == 0 && self.granted == 0 && !self.committed
     }
 }
 
@@ -37,6 +41,16 @@ impl fmt::Display for Observed {
             ail.listed, ail.waiting, ail.inodes, ail.flushing, ail.failed, ail.tokens, ail.inflight
         )?;
         writeln!(f, "O2 buffers: {} cached, {} dirty", self.bufs, self.dirty)?;
+        writeln!(
+            f,
+            "O8 log: {} bytes granted, {}",
+            self.granted,
+            if self.committed {
+                "changes not written"
+            } else {
+                "idle"
+            }
+        )?;
         writeln!(f, "inodes: {} cached", self.inodes)
     }
 }
@@ -49,6 +63,8 @@ impl Mount {
             bufs: self.buf.count(),
             dirty: self.buf.dirty_count(),
             inodes: self.inodes.cache.len(),
+            granted: self.log.space().granted(),
+            committed: !self.log.is_idle(),
         }
     }
 
