@@ -12,7 +12,7 @@
 //! * [`writeback_range`], [`writeback_submit`], [`writeback_undo`], [`writeback_discard`]: out of it;
 //! * [`ioend_needs_completion`], [`ioend_complete`]: when it has arrived;
 //! * [`truncate_plan`], [`truncate`], [`free_all`], [`free_beyond_size`]: sizes;
-//! * [`fsync_from`], [`fsync_metadata`]: durability;
+//! * [`fsync_from`], [`fsync_upto`], [`fsync_metadata`]: durability;
 //! * [`make_space`]: what write(2) does about ENOSPC.
 //!
 //! # The life of written data
@@ -48,7 +48,7 @@ mod tests;
 pub use self::{
     bmap::{bmap_direct_read, bmap_read, bmap_report, cookie, zero_begin, Bmap, BmapKind, NO_ADDR},
     complete::{ioend_complete, ioend_needs_completion},
-    size::{fsync_from, fsync_metadata, set_isize},
+    size::{fsync_from, fsync_metadata, fsync_upto, set_isize},
     space::{make_space, Attempt, Space},
     state::{delayed_blocks, evict, FileState},
     truncate::{free_all, free_beyond_size, truncate, truncate_plan, TruncatePlan},

@@ -58,6 +58,7 @@ impl FileOps for Latchfs {
         let inode = file.inode();
         let m = mount_of(inode);
         let from = file::fsync_from(inode.data(), start, last);
+        let upto = file::fsync_upto(inode.data(), last);
         file.write_and_wait(from, last)?;
         if Self::is_shutdown(inode) {
             return Err(EIO);
@@ -65,7 +66,7 @@ impl FileOps for Latchfs {
         if !datasync {
             push_attrs(inode)?;
         }
-        file::fsync_metadata(m, inode.data(), datasync).at(inode)
+        file::fsync_metadata(m, inode.data(), upto, datasync).at(inode)
     }
 
     fn readdir(dir: &Inode, ctx: &mut DirContext) -> Result {

@@ -228,7 +228,6 @@ pub struct Counts {
 }
 
 /// The extent index of one file. See the module's text.
-#[derive(Default)]
 pub struct ExtentIndex {
     map: Map<Entry>,
     counts: Counts,
@@ -236,6 +235,9 @@ pub struct ExtentIndex {
     pub(crate) meta: Option<Reservation>,
     /// Highest end, in bytes, of data that has reached the disk.
     pub(crate) done_end: u64,
+    /// No block below it is unsettled and was behind the end of the file when it was written:
+    /// what is unsettled there fills holes that a crash may show as well.
+    pub(crate) append_low: FileBlock,
 }
 
 /// Memory for an index, allocated before the ILOCK is taken.
@@ -258,6 +260,12 @@ impl IndexStock {
     }
 }
 
+impl Default for ExtentIndex {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl ExtentIndex {
     /// An index that knows nothing.
     pub const fn new() -> Self {
@@ -271,6 +279,7 @@ impl ExtentIndex {
             },
             meta: None,
             done_end: 0,
+            append_low: FileBlock(u64::MAX),
         }
     }
 

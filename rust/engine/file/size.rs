@@ -10,6 +10,11 @@
 //! disk_size := min(i_size, done_end, first delayed or in-flight byte at or above disk_size)
 //! ```
 //!
+//! A write into a hole in front of the end of the file holds nothing back: the hole is what the file
+//! was, and an fsync of what is behind it must not depend on it. `append_low` tells the two apart,
+//! and errs on the side of holding back; fsync, which knows that all data of its time was written,
+//! does not rely on it.
+//!
 //! `done_end` is the highest end of data that has reached the disk. Every completion and every fsync
 //! recompute it; nothing else logs a size.
 
@@ -18,13 +23,14 @@ use crate::{
     engine::{
         error::Result,
         extents::{Extents, IndexStock},
-        inode::{Inode, InodeRef},
+        inode::{Inode, InodeInner, InodeRef},
         mount::Mount,
         txn::TxnRes,
     },
     format::units::FileBlock,
     sys::{Arc, NofsScope},
 };
+use core::ops::Range;
 
 /// What a change of the size on disk needs: the inode.
 const SIZE_ONLY: TxnRes = TxnRes::new(0, 0).joins(1);
@@ -46,10 +52,23 @@ pub(super) fn settled(extents: &mut Extents<'_>, inode: &Inode, seen: u64) -> u6
     if size <= old {
         return old;
     }
-    if let Some(block) = inner.index.first_unsettled(FileBlock::of_byte(old)) {
+    let from = FileBlock::of_byte(old).max(inner.index.append_low);
+    let first = inner.index.first_unsettled(from);
+    inner.index.append_low = first.unwrap_or(FileBlock(u64::MAX));
+    if let Some(block) = first {
         size = size.min(byte(block));
     }
     size.max(old)
+}
+
+/// Blocks `range` have become Delayed. Those behind the end of the file hold the size on disk back.
+/// ILOCK exclusive.
+pub(super) fn delayed(inode: &Inode, inner: &mut InodeInner, range: Range<FileBlock>) {
+    let end = FileBlock::of_byte(inode.file.i_size());
+    if range.end > end {
+        let low = range.start.max(end);
+        inner.index.append_low = inner.index.append_low.min(low);
+    }
 }
 
 /// The VFS inode's size has changed: after each write that extends the file. Does not sleep.
@@ -68,28 +87,43 @@ pub fn fsync_from(inode: &Inode, start: u64, last: u64) -> u64 {
     }
 }
 
+/// How far the size on disk must come by an fsync that begins now and ends with byte `last`: for
+/// [`fsync_metadata`]. Does not sleep.
+pub fn fsync_upto(inode: &Inode, last: u64) -> u64 {
+    inode.file.i_size().min(last.saturating_add(1))
+}
+
 /// The metadata part of fsync, after the data of the range was written and waited for (which settles
 /// it: writeback ends after the completion): the size on disk, then everything committed, durably;
 /// the device's cache is flushed after this call began (rules M7). Waits for no direct write (M16).
+/// `upto` is what [`fsync_upto`] said before the data was written: all data in front of it is there.
 /// May sleep; no lock may be held. EIO and the like: those of metadata only, data errors are in
 /// errseq.
-pub fn fsync_metadata(m: &Arc<Mount>, inode: &InodeRef, _datasync: bool) -> Result {
+pub fn fsync_metadata(m: &Arc<Mount>, inode: &InodeRef, upto: u64, _datasync: bool) -> Result {
     m.check_live()?;
     if m.read_only() {
         return Ok(());
     }
-    log_size(m, inode)?;
+    log_size(m, inode, upto)?;
     m.log_force_item(&inode.log)
 }
 
+/// The size on disk as an fsync leaves it. What is unsettled in front of `upto` became so while the
+/// fsync was at work. Failed writes do not come here: the fsync has ended with their error.
+fn reached(extents: &mut Extents<'_>, inode: &Inode, upto: u64) -> u64 {
+    let size = settled(extents, inode, 0);
+    let done = extents.inner().index.done_end;
+    size.max(upto.min(done).min(inode.file.i_size()))
+}
+
 /// Logs the size if it can be larger than the disk knows.
-fn log_size(m: &Arc<Mount>, inode: &InodeRef) -> Result {
+fn log_size(m: &Arc<Mount>, inode: &InodeRef, upto: u64) -> Result {
     let behind = |inode: &InodeRef| {
         // Reclaim takes the ILOCKs of inodes it evicts.
         let _nofs = NofsScope::enter();
         let mut inner = inode.ilock.write();
         let mut extents = Extents::new(m, inode, &mut inner, IndexStock::none());
-        settled(&mut extents, inode, 0) != extents.inner().core.disk_size
+        reached(&mut extents, inode, upto) != extents.inner().core.disk_size
     };
     if inode.file.i_size() <= inode.file.disk_size() || !behind(inode) {
         return Ok(());
@@ -98,7 +132,7 @@ fn log_size(m: &Arc<Mount>, inode: &InodeRef) -> Result {
     let mut inner = inode.ilock.write();
     txn.join_inode(inode)?;
     let mut extents = Extents::new(m, inode, &mut inner, IndexStock::none());
-    let size = settled(&mut extents, inode, 0);
+    let size = reached(&mut extents, inode, upto);
     let core = &mut extents.inner().core;
     core.disk_size = size;
     core.bump();

@@ -5,7 +5,7 @@
 use super::{
     blocks,
     bmap::{check_range, is_dirty},
-    byte, Bmap,
+    byte, size, Bmap,
 };
 use crate::{
     engine::{
@@ -89,6 +89,10 @@ fn map_for_write(
     }
     let mut extents = Extents::new(m, inode, &mut inner, stock);
     let (piece, new) = prepare(&mut extents, range)?;
+    if new {
+        let end = piece.file.saturating_add(piece.len);
+        size::delayed(inode, extents.inner(), piece.file..end);
+    }
     Ok((piece, extents.seq(), new))
 }
 

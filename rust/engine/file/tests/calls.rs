@@ -210,6 +210,35 @@ fn size_waits_for_delayed_data_before_it() {
 }
 
 #[test]
+fn a_hole_that_is_filled_holds_no_size_back() {
+    let file = File::new(16384);
+    let mut wb = WbCtx::default();
+    // Data behind a hole; while it is on its way, somebody fills the hole.
+    file.write(1024 * KB, 4 * KB);
+    file.submit(&mut wb, 1024 * KB, 4 * KB);
+    let upto = fsync_upto(&file.inode, u64::MAX);
+    file.write(0, 4 * KB);
+    file.complete(1024 * KB, 4 * KB, None);
+    assert_eq!(file.disk_size(), 1028 * KB);
+
+    // The same between two parts of an append: fsync does not wait for it.
+    file.write(2048 * KB, 4 * KB);
+    file.write(3072 * KB, 4 * KB);
+    file.submit(&mut wb, 3072 * KB, 4 * KB);
+    file.complete(3072 * KB, 4 * KB, None);
+    assert_eq!(file.disk_size(), 2048 * KB);
+    let all = fsync_upto(&file.inode, u64::MAX);
+    file.write(2560 * KB, 4 * KB);
+    file.submit(&mut wb, 2048 * KB, 4 * KB);
+    file.complete(2048 * KB, 4 * KB, None);
+    assert_eq!(file.disk_size(), 2560 * KB);
+    fsync_metadata(file.m(), &file.inode, upto, false).unwrap();
+    assert_eq!(file.disk_size(), 2560 * KB);
+    fsync_metadata(file.m(), &file.inode, all, false).unwrap();
+    assert_eq!(file.disk_size(), 3076 * KB);
+}
+
+#[test]
 fn a_short_write_gives_its_blocks_back() {
     let file = File::new(16384);
     let before = file.available();

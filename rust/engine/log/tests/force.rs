@@ -6,8 +6,8 @@ use super::tape::{taped, Event};
 use crate::engine::{
     file::fsync_metadata,
     inode::{iget, InodeRef},
-    namespace::{create, setattr, Change, NewInode},
     mount::MountOpts,
+    namespace::{create, setattr, Change, NewInode},
     Mount,
 };
 use crate::sys::{Arc, Time};

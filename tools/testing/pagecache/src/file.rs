@@ -229,9 +229,10 @@ impl File {
     /// fsync(2) of bytes `start ..= last`.
     pub fn fsync(&self, start: u64, last: u64) -> Result {
         let from = file::fsync_from(&self.inode, start, last);
+        let upto = file::fsync_upto(&self.inode, last);
         self.write_and_wait(from, last);
         self.take_error()?;
-        file::fsync_metadata(&self.m, &self.inode, false).map_err(errno)
+        file::fsync_metadata(&self.m, &self.inode, upto, false).map_err(errno)
     }
 
     /// Closes the file and drops its page cache: final iput. Dirty data is written first unless the

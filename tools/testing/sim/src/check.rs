@@ -9,7 +9,7 @@ pub use walk::list;
 
 use crate::{disk::SimDisk, image::Image, model::Model, trace::Trace, world::mount};
 use latchfs_host::Device;
-use std::sync::Arc;
+use std::{panic::AssertUnwindSafe, sync::Arc};
 
 /// What is wrong with a crash state.
 #[derive(Clone, Debug)]
@@ -33,6 +33,17 @@ fn wrong(stage: &'static str) -> impl Fn(String) -> Violation {
 /// Checks one crash state, with everything acknowledged before `tick`. Returns what recovery wrote,
 /// for crashes in the middle of that.
 pub fn check(image: &Image, model: &Model, tick: u64) -> Result<Trace, Violation> {
+    let attempt = || check_or_panic(image, model, tick);
+    std::panic::catch_unwind(AssertUnwindSafe(attempt)).unwrap_or_else(|payload| {
+        let text = payload
+            .downcast_ref::<String>()
+            .cloned()
+            .or_else(|| payload.downcast_ref::<&str>().map(|s| s.to_string()));
+        Err(wrong("panic")(text.unwrap_or_default()))
+    })
+}
+
+fn check_or_panic(image: &Image, model: &Model, tick: u64) -> Result<Trace, Violation> {
     let disk = Arc::new(SimDisk::new(image.clone(), 0, 0));
     let m = mount(disk.clone(), false).map_err(|e| wrong("recovery")(e.to_string()))?;
     let trace = disk.take_trace();

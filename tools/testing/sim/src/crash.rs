@@ -126,11 +126,16 @@ impl<'a> Replay<'a> {
                 let covered = self.covered.remove(&id);
                 self.in_flight.retain(|w| *w != id);
                 let write = &self.trace.writes[id];
-                if write.failed.is_none() {
+                // A write that failed half way had its flush before.
+                let begun = match &write.failed {
+                    None => true,
+                    Some(masks) => masks.iter().any(|m| *m != 0),
+                };
+                if begun {
                     self.settle(covered.unwrap_or_default());
-                    if write.fua {
-                        self.settle(vec![id]);
-                    }
+                }
+                if write.failed.is_none() && write.fua {
+                    self.settle(vec![id]);
                 }
             }
             Kind::Flush(id) => {

@@ -47,6 +47,9 @@ struct Args {
     /// Threads; 0: one a CPU
     #[arg(long, default_value_t = 0)]
     jobs: usize,
+    /// Do not look at states with fsck -n before they are recovered
+    #[arg(long)]
+    no_fsck_n: bool,
     /// Print all that the first seed did
     #[arg(long)]
     tell: bool,
@@ -137,6 +140,7 @@ fn work(args: &Args, jobs: Vec<Job>, count: &Count, begun: Instant) {
         .then(Start::new);
     let effort = Effort {
         states: args.states,
+        unrecovered: !args.no_fsck_n,
         broken: Broken::No,
     };
     let next = Mutex::new(jobs.into_iter());

@@ -227,9 +227,20 @@ impl Model {
 
     /// Until when what was done to an object has been promised to survive a crash at `tick`.
     pub fn promised(&self, id: ObjId, tick: u64) -> u64 {
-        let all = self.objects[id].syncs.iter().chain(&self.syncs);
-        let ended = all.filter(|(_, end)| *end < tick);
-        ended.map(|(begin, _)| *begin).max().unwrap_or(0)
+        let all = self.fsyncs_of(id, tick).chain(self.syncs_of_all(tick));
+        all.map(|(begin, _)| begin).max().unwrap_or(0)
+    }
+
+    /// Begin and end of each fsync of an object that had succeeded at `tick`.
+    pub fn fsyncs_of(&self, id: ObjId, tick: u64) -> impl Iterator<Item = (u64, u64)> + '_ {
+        let all = self.objects[id].syncs.iter().copied();
+        all.filter(move |(_, end)| *end < tick)
+    }
+
+    /// The same for syncs of everything.
+    pub fn syncs_of_all(&self, tick: u64) -> impl Iterator<Item = (u64, u64)> + '_ {
+        let all = self.syncs.iter().copied();
+        all.filter(move |(_, end)| *end < tick)
     }
 
     /// How many promises there are at `tick`.

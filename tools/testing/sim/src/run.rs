@@ -23,6 +23,8 @@ use std::{
 pub struct Effort {
     /// Crash states of each seed, at most.
     pub states: u64,
+    /// fsck -n looks at some states before they are recovered.
+    pub unrecovered: bool,
     /// What of the disk is broken, for tests of the simulator.
     pub broken: Broken,
 }
@@ -166,7 +168,7 @@ fn explore(seed: u64, plan: &Plan, record: &Record, effort: &Effort, outcome: &m
         }
         let image = replay.image(&choice);
         let tick = replay.tick();
-        let mut result = if rng.one_in(8) {
+        let mut result = if effort.unrecovered && rng.one_in(8) {
             fsck_unrecovered(&image)
         } else {
             Ok(())
@@ -227,6 +229,10 @@ pub fn tell(seed: u64) -> String {
         Ok(record) => {
             for (n, op) in record.model.ops.iter().enumerate() {
                 text += &format!("op {n} [{} .. {}] {}\n", op.invoked, op.returned, op.what);
+            }
+            text += &format!("sync {:?}\n", record.model.syncs);
+            for (id, object) in record.model.objects.iter().enumerate() {
+                text += &format!("object {id} {:?}: fsync {:?}\n", object.key, object.syncs);
             }
             for event in &record.trace.events {
                 text += &format!("tick {}: {:?}", event.at, event.kind);

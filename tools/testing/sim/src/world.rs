@@ -276,7 +276,7 @@ impl World {
             return false;
         };
         let begin = self.disk.tick();
-        let result = file::fsync_metadata(&self.m(), &handle.inode, false);
+        let result = file::fsync_metadata(&self.m(), &handle.inode, 0, false);
         self.synced(
             &format!("fsync of directory {id}"),
             begin,
@@ -353,7 +353,7 @@ impl World {
         self.close_unused();
         let m = get(&self.mount).take().expect("mounted");
         let mut result = m.unmount().map_err(|e| e.errno());
-        if lossy {
+        if lossy || m.is_shutdown() {
             result = result.and(Err(Errno::IO));
         }
         self.synced("unmount", begin, result, |model, times| {

@@ -9,7 +9,11 @@ use latchfs_sim::{
 };
 
 fn violations(broken: Broken, seeds: std::ops::Range<u64>) -> Vec<String> {
-    let effort = Effort { states: 60, broken };
+    let effort = Effort {
+        states: 60,
+        unrecovered: false,
+        broken,
+    };
     let mut found = Vec::new();
     for seed in seeds {
         found.extend(run::seed(seed, &effort).violations);

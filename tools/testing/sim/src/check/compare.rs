@@ -153,8 +153,18 @@ fn content(model: &Model, tick: u64, id: ObjId, last: OpId, inode: &Walked) -> R
         return Ok(());
     }
     let lossy = object.lossy;
-    let promised = if lossy { 0 } else { model.promised(id, tick) };
-    let window = object.data.window(tick, promised, last);
+    let (content, length) = if lossy {
+        (0, 0)
+    } else {
+        let of_file = || model.fsyncs_of(id, tick);
+        let of_all = || model.syncs_of_all(tick);
+        let data = &object.data;
+        (
+            data.promised(of_file().chain(of_all())),
+            data.promised(of_file()).max(data.promised_size(of_all())),
+        )
+    };
+    let window = object.data.window(tick, content, length, last);
     let size = inode.attrs.size;
     let (least, most) = window.sizes;
     if (size < least && !lossy) || size > most {

@@ -7,7 +7,7 @@
 //! last operation before it, or of a later one.
 
 use super::{OpId, NEVER};
-use crate::image::SECTOR;
+use crate::image::{BLOCK, SECTOR};
 use std::sync::Arc;
 
 /// A sector after an operation. [`None`]: behind the end of the file.
@@ -41,6 +41,9 @@ pub struct Window {
     last: usize,
     /// Ends of the file that were cut off in what was recovered: step and size.
     cuts: Vec<(usize, u64)>,
+    /// Bytes that may be zeros: behind a cut that was not recovered, in its block; and behind an
+    /// earlier end of the file, in its last block, where data and size go different ways.
+    zeroed: Vec<(u64, u64)>,
     /// Smallest and largest size.
     pub sizes: (u64, u64),
 }
@@ -114,14 +117,43 @@ impl Data {
         self.remember(old.min(size), old.max(size));
     }
 
+    /// Until when content is promised by these syncs (begin and end): one that meets a truncation
+    /// promises nothing about the content. What was dirty may be gone from the page cache already
+    /// while the file on the disk is still long.
+    pub fn promised(&self, syncs: impl Iterator<Item = (u64, u64)>) -> u64 {
+        self.undisturbed(syncs, |s| s.truncated)
+    }
+
+    /// The same for the size, by syncs of everything: they do not ask a file for its size, and a
+    /// write into a hole meanwhile can hold it back until it is written.
+    pub fn promised_size(&self, syncs: impl Iterator<Item = (u64, u64)>) -> u64 {
+        self.undisturbed(syncs, |_| true)
+    }
+
+    fn undisturbed(
+        &self,
+        syncs: impl Iterator<Item = (u64, u64)>,
+        disturbs: impl Fn(&Step) -> bool,
+    ) -> u64 {
+        let meets = |begin: u64, end: u64| {
+            let mut steps = self.steps.iter().filter(|s| disturbs(s));
+            steps.any(|s| s.invoked < end && s.returned > begin)
+        };
+        syncs
+            .filter(|(begin, end)| !meets(*begin, *end))
+            .map(|(begin, _)| begin)
+            .max()
+            .unwrap_or(0)
+    }
+
     /// What may be there after a crash at `tick`, if the last operation on the inode that was
     /// recovered is `recovered`, and everything that had returned by `promised` must be there.
-    pub fn window(&self, tick: u64, promised: u64, recovered: OpId) -> Window {
-        let first = self
-            .steps
-            .iter()
-            .rposition(|s| s.returned <= promised)
-            .unwrap_or(0);
+    pub fn window(&self, tick: u64, promised: u64, promised_size: u64, recovered: OpId) -> Window {
+        let newest = |tick: u64| {
+            let done = self.steps.iter().rposition(|s| s.returned <= tick);
+            done.unwrap_or(0)
+        };
+        let first = newest(promised);
         let last = self
             .steps
             .iter()
@@ -143,12 +175,20 @@ impl Data {
             .position(|s| s.truncated && s.op > recovered);
         let last_size = missing.map_or(last, |n| last.min(n - 1));
         let cut = cuts.last().map_or(0, |(n, _)| *n);
-        let first_size = first.max(cut).min(last_size);
+        let first_size = newest(promised_size).max(cut).min(last_size);
         let sizes = self.steps[first_size..=last_size].iter().map(|s| s.size);
+        let zeroed = self.steps[..=last]
+            .iter()
+            .enumerate()
+            .filter(|(n, s)| *n >= first || (s.truncated && s.op > recovered))
+            .map(|(_, s)| (s.size, s.size.next_multiple_of(BLOCK as u64)))
+            .filter(|(from, to)| from < to)
+            .collect();
         Window {
             first,
             last,
             cuts,
+            zeroed,
             sizes: (sizes.clone().min().unwrap_or(0), sizes.max().unwrap_or(0)),
         }
     }
@@ -173,15 +213,19 @@ impl Data {
             let cut = window.cuts.iter().filter(|(_, size)| *size <= at);
             cut.map(|(n, _)| *n).max().unwrap_or(0).max(window.first)
         };
+        let end = start + bytes.len() as u64;
+        let zeroed = |from: u64, to: u64| window.zeroed.iter().any(|(a, b)| *a < to && from < *b);
         let whole = first_of(start);
-        if whole == first_of(start + bytes.len() as u64 - 1) {
+        if whole == first_of(end - 1) && !zeroed(start, end) {
             return possible(history, whole, window.last)
                 .any(|content| content[..bytes.len()] == *bytes);
         }
-        // The file was cut off inside of this sector: what is in front of the cut may be older.
+        // The file was cut off inside of this sector: what is in front of the cut may be older, and
+        // what is behind a cut that was not recovered may be zeroed.
         bytes.iter().enumerate().all(|(n, byte)| {
-            let first = first_of(start + n as u64);
-            (zeros && *byte == 0)
+            let at = start + n as u64;
+            let first = first_of(at);
+            (*byte == 0 && (zeros || zeroed(at, at + 1)))
                 || possible(history, first, window.last).any(|content| content[n] == *byte)
         })
     }
