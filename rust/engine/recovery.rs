@@ -103,6 +103,7 @@ impl Live {
     /// checkpoint. May sleep.
     ///
     /// Errors: EUCLEAN if the log has a hole, which it says in the kernel log; EIO; ENOMEM.
+    #[inline(never)]
     pub fn find(dev: &Device, context: &Context, sb: &Superblock) -> Result<Self> {
         check_log(dev, context)?;
         let lower = Lsn(sb.lsn.get());
@@ -120,6 +121,7 @@ impl Live {
     }
 
     /// The checkpoints from the newest one's tail on.
+    #[inline(never)]
     fn chain(dev: &Device, context: &Context, map: &LogMap, lower: Lsn) -> Result<Self> {
         let mut live = Live {
             head: lower,
@@ -209,6 +211,7 @@ fn check_log(dev: &Device, context: &Context) -> Result {
 ///
 /// Errors: EUCLEAN if the log, or a block after replay, is damaged; EROFS; EIO; ENOMEM. After each
 /// of them it can be tried again.
+#[inline(never)]
 pub fn recover(dev: &Device, context: &Context, sb: &Superblock) -> Result<Recovered> {
     let live = Live::find(dev, context, sb)?;
     replay(dev, context, &live)
@@ -220,6 +223,7 @@ pub fn replay(dev: &Device, context: &Context, live: &Live) -> Result<Recovered>
 }
 
 /// [`replay`], with at most `cache` blocks in memory.
+#[inline(never)]
 fn replay_in(dev: &Device, context: &Context, live: &Live, cache: usize) -> Result<Recovered> {
     let mut done = Recovered {
         head: live.head(),

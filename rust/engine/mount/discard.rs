@@ -132,13 +132,7 @@ impl Mount {
     ///
     /// Errors: EOPNOTSUPP if the device cannot; EINVAL if `start` is beyond the file system; EROFS;
     /// EIO.
-    pub fn trim(
-        &self,
-        start: u64,
-        len: u64,
-        minlen: u64,
-        stop: &dyn Fn() -> bool,
-    ) -> Result<u64> {
+    pub fn trim(&self, start: u64, len: u64, minlen: u64, stop: &dyn Fn() -> bool) -> Result<u64> {
         const BLOCK: u64 = crate::format::BLOCK_SIZE as u64;
 
         self.check_writable()?;
@@ -156,7 +150,8 @@ impl Mount {
             self.check_live()?;
             let next = {
                 let _nofs = NofsScope::enter();
-                self.alloc.take_for_discard(at, end, minlen.max(1), TRIM_STEP)?
+                self.alloc
+                    .take_for_discard(at, end, minlen.max(1), TRIM_STEP)?
             };
             let Some(range) = next else { break };
             at = range.end();

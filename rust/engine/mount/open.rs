@@ -9,6 +9,7 @@ use crate::format::{
     defect::DefectKind,
     limits::{FORMAT_REV, VERSION},
     superblock::{STATE_CLEAN, STATE_ERRORS},
+    BlockRange,
     DiskBlock,
     Lsn, //
 };
@@ -166,34 +167,67 @@ fn admit(dev: &Device, sb: &Superblock, context: &Context, read_only: bool) -> R
 /// the device, and in `block`, which holds the superblock. A read-only mount does the same (as
 /// ext4's and XFS's): only a device that cannot be written is left alone.
 #[inline(never)]
-fn recover(dev: &Device, block: &mut Block, context: &Context, skip: bool) -> Result<Recovered> {
+fn recover(
+    dev: &Device,
+    block: &mut Block,
+    context: &Context,
+    skip: bool,
+) -> Result<sys::Box<Recovered>> {
     let sb = superblock(block)?;
-    let nothing = Recovered {
-        head: crate::format::Lsn(sb.lsn.get()),
-        ..Recovered::default()
-    };
+    let mut recovered = sys::try_box(Recovered::default())?;
+    recovered.head = Lsn(sb.lsn.get());
     if sb.is_clean() {
-        return Ok(nothing);
+        return Ok(recovered);
     }
     if skip {
         sys::pr_warn!("was not unmounted cleanly; the log is not replayed, as asked for\n");
-        return Ok(nothing);
+        return Ok(recovered);
     }
     if dev.read_only() || !sb.can_write() {
         sys::pr_err!("the log has to be replayed, which needs a device that can be written\n");
         sys::pr_err!("(norecovery mounts read-only without it)\n");
         return Err(Error::new(Errno::ROFS));
     }
-    let recovered = recovery::recover(dev, context, sb).inspect_err(|error| {
+    *recovered = recovery::recover(dev, context, sb).inspect_err(|error| {
         sys::pr_err!("the log cannot be replayed ({}): run fsck.latchfs\n", error);
     })?;
+    store_recovered(dev, block, &recovered)?;
+    Ok(recovered)
+}
+
+/// Everything is in its place: the superblock says so.
+#[inline(never)]
+fn store_recovered(dev: &Device, block: &mut Block, recovered: &Recovered) -> Result {
     let sb = Superblock::of_mut(block.as_mut_slice()).ok_or(Error::new(Errno::UCLEAN))?;
     recovered.store(sb);
     sb.written = I64::new(sys::now().secs);
     sb.seal(DiskBlock(0));
     dev.write_block(0, block)?;
-    dev.flush()?;
-    Ok(recovered)
+    Ok(dev.flush()?)
+}
+
+/// The cache of metadata, and what it does about errors. One by one, because each is built on the
+/// stack.
+#[inline(never)]
+fn cache(dev: Device, on_error: OnError, context: Context) -> Result<(Arc<Faults>, Arc<BufCache>)> {
+    let faults = sys::try_arc(Faults::new(on_error))?;
+    let log = context.geometry.log().start;
+    let buf = BufCache::new(dev, context, faults.clone())?;
+    // The log's header: a device that was cut short or mixed up is noticed here.
+    buf.read(log, BlockKind::Log, Owner::log())?;
+    Ok((faults, buf))
+}
+
+/// The log, which goes on at `head`.
+#[inline(never)]
+fn log(place: BlockRange, head: Lsn) -> Result<sys::Box<Log>> {
+    Ok(sys::try_box(Log::new(place, head))?)
+}
+
+/// The list of what is in the log only.
+#[inline(never)]
+fn list() -> Result<Arc<Ail>> {
+    Ok(Ail::new(sys::try_arc(Health::new())?)?)
 }
 
 impl Mount {
@@ -236,17 +270,15 @@ impl Mount {
         on_error: OnError,
         block: Block,
         context: Context,
-        recovered: Recovered,
+        recovered: sys::Box<Recovered>,
         rescue: bool,
     ) -> Result<Arc<Mount>> {
         let geometry = context.geometry;
-        let faults = sys::try_arc(Faults::new(on_error))?;
-        let buf = BufCache::new(dev, context, faults.clone())?;
-        // The log's header: a device that was cut short or mixed up is noticed here.
-        buf.read(geometry.log().start, BlockKind::Log, Owner::log())?;
+        let (faults, buf) = cache(dev, on_error, context)?;
         let sb = superblock(&block)?;
         let alloc = Alloc::new(buf.clone(), sb.free_blocks.get())?;
-        let ail = Ail::new(sys::try_arc(Health::new())?)?;
+        let ail = list()?;
+        let log = log(geometry.log(), Lsn(sb.lsn.get()))?;
         let inodes = InodeSpace::new(geometry.ag_count())?;
 
         Ok(sys::try_arc(Mount {
@@ -259,7 +291,7 @@ impl Mount {
             hash_seed: sb.hash_seed.get(),
             uuid: sb.uuid,
             gate: RwSem::new(()),
-            log: Log::new(geometry.log(), Lsn(sb.lsn.get())),
+            log,
             flags: AtomicU32::new(flag::READ_ONLY),
             counts: InodeCounts {
                 inodes: AtomicU64::new(sb.inodes.get()),
