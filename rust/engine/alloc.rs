@@ -271,10 +271,10 @@ impl Alloc {
                 };
                 // A group that has nothing for others may still have a pool.
                 let goal = if step == 0 { start } else { AgBlock(0) };
-                let taken =
-                    ag.group
-                        .lock()
-                        .take_meta(&self.cache, goal, left, scarce, &mut runs);
+                let taken = ag
+                    .group
+                    .lock()
+                    .take_meta(&self.cache, goal, left, scarce, &mut runs);
                 let mut lacks = false;
                 match taken {
                     Ok(rest) => left = rest,

@@ -137,6 +137,8 @@ pub struct Body<'m> {
     changed: sys::Vec<Changed>,
     /// Inodes changed; their ILOCKs are held by the caller until commit.
     inodes: sys::Vec<Joined>,
+    /// Inodes that earlier links of the chain have kept locked: they have to be joined here as well.
+    kept: sys::Vec<Ino>,
     /// New chunks of inodes.
     chunks: sys::Vec<Chunk>,
     deltas: Deltas,
@@ -246,13 +248,7 @@ impl<'m> Txn<'m> {
     /// A transaction to which `promised` blocks have been promised: the promise is kept or taken
     /// back by its drop, also if there is no memory for it.
     #[inline(never)]
-    fn new(
-        m: &'m Mount,
-        res: TxnRes,
-        promised: u32,
-        grant: Grant<'m>,
-        must: bool,
-    ) -> Result<Self> {
+    fn new(m: &'m Mount, res: TxnRes, promised: u32, grant: Grant<'m>, must: bool) -> Result<Self> {
         let body = Body {
             m,
             open: None,
@@ -265,6 +261,7 @@ impl<'m> Txn<'m> {
             frees: sys::Vec::new(),
             cancels: sys::Vec::new(),
             stale: sys::Vec::new(),
+            kept: sys::Vec::new(),
             chunks: sys::Vec::new(),
             deltas: Deltas::default(),
             changed: sys::Vec::new(),
@@ -337,7 +334,10 @@ impl<'m> Txn<'m> {
             return Ok(());
         }
         if map >= self.m.alloc().bitmap_init(ag)? {
-            return Err(Error::corrupt(at.get(), "bitmap block that is not there yet"));
+            return Err(Error::corrupt(
+                at.get(),
+                "bitmap block that is not there yet",
+            ));
         }
         let buf = self.m.buf().read(at, BlockKind::Bitmap, Owner::ag(ag))?;
         self.bitmaps.must_push(buf);

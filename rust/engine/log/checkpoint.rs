@@ -142,8 +142,8 @@ impl Mount {
         let epoch = self.log().epoch.load(Ordering::Acquire);
         let mut list = Blocks(blocks);
         let mut out = Encoder::new(&mut list);
-        let done = records(ctx, &mut out)
-            .and_then(|()| out.finish(self.context(), start, epoch, commit));
+        let done =
+            records(ctx, &mut out).and_then(|()| out.finish(self.context(), start, epoch, commit));
         match done {
             Ok(done) if done as usize == n => Ok(n),
             _ => {

@@ -199,14 +199,19 @@ impl Ctx {
 
     /// Whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
-        self.segments.first().is_none_or(|segment| segment.is_empty())
+        self.segments
+            .first()
+            .is_none_or(|segment| segment.is_empty())
             && self.cancels.is_empty()
             && self.chunks.is_empty()
     }
 
     /// Slots that are free.
     fn free_slots(&self) -> usize {
-        let here = self.segments.get(self.fill).map_or(0, |segment| segment.len());
+        let here = self
+            .segments
+            .get(self.fill)
+            .map_or(0, |segment| segment.len());
         self.segments
             .len()
             .saturating_sub(self.fill)

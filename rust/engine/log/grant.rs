@@ -43,11 +43,7 @@ impl Log {
     /// Puts what a transaction changed into the open context, out of `grant`. The caller holds the
     /// gate shared, and what keeps the objects from changing. May sleep for memory, before the
     /// spinlock is taken. Returns the bytes of the context, and whether it was empty before.
-    pub(crate) fn insert(
-        &self,
-        batch: &mut Batch,
-        grant: &mut Grant<'_>,
-    ) -> (u64, bool) {
+    pub(crate) fn insert(&self, batch: &mut Batch, grant: &mut Grant<'_>) -> (u64, bool) {
         let mut room = Room::default();
         let (grown, first) = loop {
             let lack = {

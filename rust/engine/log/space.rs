@@ -262,7 +262,10 @@ impl LogSpace {
         }
         let waiters = {
             let mut inner = self.inner.lock();
-            debug_assert!(inner.granted >= bytes, "more log space given back than granted");
+            debug_assert!(
+                inner.granted >= bytes,
+                "more log space given back than granted"
+            );
             inner.granted = inner.granted.saturating_sub(bytes);
             Self::waiters(&inner)
         };

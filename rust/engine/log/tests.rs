@@ -5,6 +5,8 @@
 #[cfg(not(any(feature = "shuttle", feature = "loom")))]
 mod crash;
 #[cfg(not(any(feature = "shuttle", feature = "loom")))]
+mod discard;
+#[cfg(not(any(feature = "shuttle", feature = "loom")))]
 mod force;
 #[cfg(feature = "shuttle")]
 mod schedules;

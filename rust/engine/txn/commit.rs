@@ -60,9 +60,22 @@ impl<'m> Txn<'m> {
         self.commit_changes()
     }
 
+    /// Whether every inode that the chain keeps locked is logged in this link, too: else the log's
+    /// tail could not pass it while the chain waits (rules M10).
+    fn relogs_what_it_keeps(&self) -> bool {
+        self.kept.iter().all(|ino| {
+            let mut logged = self.inodes.iter().filter(|j| j.image.is_some());
+            logged.any(|j| j.inode.ino == *ino)
+        })
+    }
+
     fn commit_changes(&mut self) -> Result {
         let m = self.m;
         m.check_live()?;
+        debug_assert!(
+            self.relogs_what_it_keeps(),
+            "an inode that is kept locked is not logged"
+        );
         let mut batch = Batch::default();
         let n = self.changed.len() + self.inodes.len() + self.stale.len();
         batch
@@ -159,6 +172,11 @@ impl<'m> Txn<'m> {
     /// next link are not to be had, with this link committed.
     pub fn roll(mut self, res: TxnRes) -> Result<Txn<'m>> {
         let goal = self.spare.last().map_or(DiskBlock(0), |r| r.start);
+        let mut kept = sys::Vec::new();
+        kept.must_reserve(self.inodes.len());
+        for joined in self.inodes.iter() {
+            kept.must_push(joined.inode.ino);
+        }
         self.commit_changes()?;
 
         let m = self.m;
@@ -168,6 +186,7 @@ impl<'m> Txn<'m> {
         self.grant.shrink(0);
         let grant = m.grant(Who::Chain, res.log_bytes())?;
         let mut next = Txn::new(m, res, 0, grant, false)?;
+        next.kept = kept;
         // The blocks that were not needed are the next link's first ones.
         let carried = self.promised.min(res.blocks);
         next.promised = carried;

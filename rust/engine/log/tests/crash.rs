@@ -36,8 +36,11 @@ enum Op {
 type Names = BTreeSet<Vec<u8>>;
 
 fn name(n: u8) -> Vec<u8> {
-    format!("a name that fills its directory soon {n:03} {}", "x".repeat(usize::from(n) % 100))
-        .into_bytes()
+    format!(
+        "a name that fills its directory soon {n:03} {}",
+        "x".repeat(usize::from(n) % 100)
+    )
+    .into_bytes()
 }
 
 fn root(m: &Arc<Mount>) -> InodeRef {
@@ -203,11 +206,15 @@ fn a_log_that_wraps_many_times_keeps_what_matters() {
     while w.f.m.log().head().get() < first + 3 * body {
         n += 1;
         let k = (n.wrapping_mul(2_654_435_761) >> 24) as u8;
-        w.apply(if n % 3 == 0 { Op::Unlink(k) } else { Op::Create(k) });
-        if n % 7 == 0 {
+        w.apply(if n.is_multiple_of(3) {
+            Op::Unlink(k)
+        } else {
+            Op::Create(k)
+        });
+        if n.is_multiple_of(7) {
             w.apply(Op::Checkpoint);
         }
-        if n % 1000 == 0 {
+        if n.is_multiple_of(1000) {
             w.crash();
         }
     }

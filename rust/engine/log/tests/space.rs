@@ -181,7 +181,10 @@ fn waiters_are_served_in_their_order_and_chains_first() {
         wait("third", Who::Begin, 4);
         space.give_back(most);
     });
-    assert_eq!(*order.lock().unwrap(), ["chain", "first", "second", "third"]);
+    assert_eq!(
+        *order.lock().unwrap(),
+        ["chain", "first", "second", "third"]
+    );
 }
 
 #[test]

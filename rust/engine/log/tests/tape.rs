@@ -74,11 +74,11 @@ impl Backend for Tape {
 /// A new file system on such a disk, mounted.
 pub(super) fn taped(blocks: u64, opts: MountOpts) -> (Arc<Tape>, Arc<Mount>) {
     let disk = Fixture::disk(blocks, None);
-    let tape = std::sync::Arc::new(Tape {
+    let tape = Arc::new(Tape {
         disk,
         events: Mutex::new(Vec::new()),
     });
     let m = Mount::open(Device::new(tape.clone(), false), opts).unwrap();
     tape.take();
-    (tape.into(), m)
+    (tape, m)
 }
