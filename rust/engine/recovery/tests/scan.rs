@@ -175,9 +175,12 @@ fn a_hole_is_damage() {
     assert!(world.disk.snapshot() == before, "nothing was written");
 }
 
+/// Makes the log one that cannot be, from its first position on.
+type Damage = fn(&mut World, Lsn);
+
 #[test]
 fn tails_and_numbers_that_cannot_be() {
-    let cases: [(fn(&mut World, Lsn), &str); 3] = [
+    let cases: [(Damage, &str); 3] = [
         (|w, first| w.keep(first.saturating_add(1 << 30)), "ahead"),
         (
             |w, first| {
