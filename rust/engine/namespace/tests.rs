@@ -8,6 +8,8 @@ mod model;
 mod oracle;
 #[cfg(all(latchfs_races, not(any(feature = "shuttle", feature = "loom"))))]
 mod races;
+#[cfg(feature = "shuttle")]
+mod schedules;
 mod space;
 mod storm;
 mod verbs;

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A whole mount under shuttle: unmount while a deleted file is being freed in the background.
+//!
+//! Each schedule mounts, deletes, unmounts and checks the image, so there are fewer of them than of
+//! the models of single machines.
+
+use super::*;
+use crate::engine::mount::MountOpts;
+use crate::sys::device::{Backend, MemDisk};
+use std::sync::OnceLock;
+
+/// Schedules, random and biased to few preemptions each half.
+const SCHEDULES: usize = 2_000;
+/// How many times fewer than of other models.
+const FEWER: usize = 50;
+
+const BLOCKS: u64 = 8192;
+
+/// A disk with a file system that has one file.
+fn disk() -> Arc<MemDisk> {
+    type Image = Vec<(u64, Box<[u8; 4096]>)>;
+    static IMAGE: OnceLock<Image> = OnceLock::new();
+    let image = IMAGE.get_or_init(|| {
+        let f = Fixture::new(BLOCKS);
+        let dir = root(&f.m);
+        drop(create(&f.m, &dir, b"name", &new_file()).unwrap());
+        drop(dir);
+        f.m.unmount().unwrap();
+        f.disk.snapshot().into_iter().collect()
+    });
+    let disk = Arc::new(MemDisk::new(BLOCKS));
+    for (block, data) in image {
+        disk.write(*block, data).unwrap();
+    }
+    disk
+}
+
+fn delete_and_unmount() {
+    let disk = disk();
+    let dev = Device::new(disk.clone(), false);
+    let m = Mount::open(dev, MountOpts::default()).unwrap();
+    start_inodegc(&m).unwrap();
+    let dir = root(&m);
+    let file = lookup(&m, &dir, b"name").unwrap().unwrap();
+    unlink(&m, &dir, b"name", &file, at(20)).unwrap();
+    drop(dir);
+    put(&m, file);
+    m.unmount().unwrap();
+    let image = check::check(&Device::new(disk, false), false);
+    assert!(image.is_ok(), "the image is not sound: {:?}", image.err());
+}
+
+fn explore(model: fn()) {
+    let schedules: usize = std::env::var("LATCHFS_SCHEDULES")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .map_or(SCHEDULES, |n: usize| n / FEWER);
+    let mut config = shuttle::Config::new();
+    config.stack_size = 1 << 20;
+    config.max_steps = shuttle::MaxSteps::FailAfter(10_000_000);
+    let half = (schedules / 2).max(1);
+    let random = shuttle::scheduler::RandomScheduler::new(half);
+    shuttle::Runner::new(random, config.clone()).run(model);
+    let pct = shuttle::scheduler::PctScheduler::new(3, half);
+    shuttle::Runner::new(pct, config).run(model);
+}
+
+#[cfg(not(latchfs_races))]
+#[test]
+fn nothing_comes_after_the_last_push() {
+    explore(delete_and_unmount);
+}
+
+/// What has to be caught, and the model of it on the real build.
+#[cfg(latchfs_races)]
+mod mutants {
+    use super::*;
+    use crate::engine::testing::race_table::Model;
+    use crate::sys::sync_point::points::Mutant;
+
+    #[test]
+    fn push_before_the_background_work_has_stopped() {
+        Model {
+            mutants: &[Mutant::UnmountOrder],
+            name: "delete, unmount",
+            with: "shuttle",
+        }
+        .check(|| explore(delete_and_unmount));
+    }
+}
