@@ -29,15 +29,11 @@ pub mod worker;
 #[cfg(test)]
 mod tests;
 
-use crate::engine::{
-    locks::{CilLock, LogTurn},
-    Result, //
-};
+use crate::engine::locks::{CilLock, LogTurn};
 use crate::format::{BlockRange, Lsn};
 use crate::sys::{
     self,
     atomic::{AtomicU32, AtomicU64, Ordering},
-    Arc,
     Block,
     Spin,
     WaitQueue, //
@@ -80,12 +76,6 @@ pub struct Log {
 }
 
 impl Log {
-    /// [`Self::new`] on the heap, and not in the frame of the caller. ENOMEM.
-    #[inline(never)]
-    pub fn alloc(log: BlockRange, head: Lsn) -> Result<Arc<Self>> {
-        Ok(sys::try_arc(Self::new(log, head))?)
-    }
-
     /// The log in the blocks `log`, which ends at `head`; not written to before [`Self::start`].
     pub fn new(log: BlockRange, head: Lsn) -> Self {
         let space = LogSpace::new(log.len);

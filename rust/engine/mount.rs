@@ -74,15 +74,15 @@ pub struct Mount {
     sb: Spin<Block, SuperLock>,
     /// Shared by commits, exclusive for the closing of a checkpoint.
     pub(crate) gate: RwSem<(), TxnGate>,
-    log: Arc<Log>,
+    log: sys::Box<Log>,
     /// See [`flag`].
     flags: AtomicU32,
     counts: InodeCounts,
     /// Inodes in memory and where free numbers are.
     pub(crate) inodes: InodeSpace,
     stats: Stats,
-    /// What the mount found in the log.
-    recovered: Recovered,
+    /// What the mount found in the log. On the heap, like all that is only looked at.
+    recovered: sys::Box<Recovered>,
     /// The log was not replayed, or the superblock is a copy: cannot be made writable.
     rescue: bool,
     /// One round of the pusher at a time.

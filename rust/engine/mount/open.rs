@@ -280,7 +280,6 @@ impl Mount {
         let ail = list()?;
         let log = log(geometry.log(), Lsn(sb.lsn.get()))?;
         let inodes = InodeSpace::new(geometry.ag_count())?;
-        let log = Log::alloc(geometry.log(), Lsn(sb.lsn.get()))?;
 
         Ok(sys::try_arc(Mount {
             buf,
