@@ -21,7 +21,7 @@ short)
 	export LOAD_SECONDS=${LOAD_SECONDS:-15} LOOPS=${LOOPS:-1} SAMPLES=${SAMPLES:-1}
 	states=${STATES:-60}
 	tests="record samples shutdown drop error"
-	timeout=${TIMEOUT:-600}
+	timeout=${TIMEOUT:-900}
 	;;
 full)
 	kernel=${KERNEL:-base}
