@@ -11,9 +11,9 @@ use crate::sys::device::{Backend, MemDisk};
 use std::sync::OnceLock;
 
 /// Schedules, random and biased to few preemptions each half.
-const SCHEDULES: usize = 2_000;
+const SCHEDULES: usize = 10_000;
 /// How many times fewer than of other models.
-const FEWER: usize = 50;
+const FEWER: usize = 10;
 
 const BLOCKS: u64 = 8192;
 
