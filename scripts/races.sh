@@ -65,7 +65,7 @@ vm() {
 
 case $what in
 short)	sync_points ;;
-vm-short) vm T-000-A T-000-B T-000-C T-002-A ;;
+vm-short) vm T-000-A T-000-C T-002-B T-002-E ;;
 host)	sync_points; models ;;
 vm)	vm ;;
 all)	sync_points; models; vm ;;
