@@ -198,25 +198,32 @@ impl Mount {
             if failed && patience == Patience::Once {
                 return Err(Error::new(Errno::IO));
             }
-            self.after_round(&pushed, ended, failed, &|| self.is_shutdown())?;
+            self.after_round(&pushed, ended, failed, false, &|| self.is_shutdown())?;
         }
         Ok(())
     }
 
     /// What has to happen before the next round makes sense. Does not wait any longer when `stop`
-    /// says so.
+    /// says so. In the background the log is forced by its own worker: the pusher may use the last
+    /// memory, a checkpoint must not.
     fn after_round(
         &self,
         pushed: &Pushed,
         ended: u64,
         failed: bool,
+        background: bool,
         stop: &dyn Fn() -> bool,
     ) -> Result {
         if pushed.pinned != 0 {
             // Their newest state is only in memory; or in a transaction that is still open, and then
             // there may be nothing to write.
             let durable = self.log.durable_seq();
-            self.checkpoint()?;
+            if background && self.log_worker_kick() {
+                let forced = || self.log.durable_seq() != durable || stop();
+                self.ail.wait_for(forced, AGAIN_BUSY);
+            } else {
+                self.checkpoint()?;
+            }
             if self.log.durable_seq() != durable {
                 return Ok(());
             }
@@ -261,7 +268,10 @@ impl Mount {
                 self.tell_tail(&mut tail);
             }
             let failed = self.ail.has_failed();
-            if self.after_round(&pushed, ended, failed, &stop).is_err() {
+            if self
+                .after_round(&pushed, ended, failed, true, &stop)
+                .is_err()
+            {
                 // A checkpoint failed, which has shut the file system down.
                 self.ail.wait_for(stop, AGAIN_FAILED);
             }
