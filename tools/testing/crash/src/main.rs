@@ -17,7 +17,7 @@ mod states;
 mod view;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -77,7 +77,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn open_log(path: &PathBuf) -> Result<Log, Failure> {
+fn open_log(path: &Path) -> Result<Log, Failure> {
     let fail = |error: std::io::Error| Failure::io(path.display(), &error);
     Log::open(fs::File::open(path).map_err(fail)?).map_err(fail)
 }
