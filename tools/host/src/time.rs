@@ -44,7 +44,11 @@ pub fn uptime() -> u64 {
     #[cfg(not(feature = "shuttle"))]
     {
         static START: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
-        START.get_or_init(std::time::Instant::now).elapsed().as_secs() + 1
+        START
+            .get_or_init(std::time::Instant::now)
+            .elapsed()
+            .as_secs()
+            + 1
     }
 }
 
