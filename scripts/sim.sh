@@ -22,9 +22,9 @@ sim=$CARGO_TARGET_DIR/sim/latchfs-sim
 if [ "${1:-}" = --short ]; then
 	rc=0
 	echo "seeds:"
-	"$sim" --seeds 190 --first-seed 1 --states 150 || rc=1
+	"$sim" --seeds 800 --first-seed 1 --states 150 --seconds 120 || rc=1
 	echo "sequences of up to two operations, and some of three:"
-	"$sim" --ace 3 --ace-sample 20 --seconds 70 || rc=1
+	"$sim" --ace 3 --ace-sample 20 --seconds 60 || rc=1
 	exit $rc
 fi
 args=(--first-seed "${FIRST_SEED:-0}" --jobs "${JOBS:-0}" --seconds "${SECONDS_MAX:-0}")

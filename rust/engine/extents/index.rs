@@ -235,6 +235,9 @@ pub struct ExtentIndex {
     pub(crate) meta: Option<Reservation>,
     /// Highest end, in bytes, of data that has reached the disk.
     pub(crate) done_end: u64,
+    /// The last block of the size on disk, if that ends inside of it, has been written since that
+    /// size was set: what is behind the end is zeros there, not what a truncation has cut off.
+    pub(crate) tail_fresh: bool,
     /// No block below it is unsettled and was behind the end of the file when it was written:
     /// what is unsettled there fills holes that a crash may show as well.
     pub(crate) append_low: FileBlock,
@@ -279,6 +282,7 @@ impl ExtentIndex {
             },
             meta: None,
             done_end: 0,
+            tail_fresh: false,
             append_low: FileBlock(u64::MAX),
         }
     }

@@ -14,7 +14,7 @@
 //! Runs in the worker of data completions: takes no folio, i_rwsem or invalidate lock, waits for no
 //! other data I/O, allocates with `must_*`, and has its metadata blocks reserved (M18, M22).
 
-use super::{blocks, size};
+use super::{blocks, byte, size};
 use crate::{
     engine::{
         alloc::Reservation,
@@ -38,10 +38,10 @@ use core::ops::Range;
 const PIECES: u32 = 8;
 
 /// Whether a write has to come to [`ioend_complete`]: if its mapping was not written (`unwritten`,
-/// iomap's `IOMAP_IOEND_UNWRITTEN`), or it ends, at byte `end`, beyond the size on disk. A pure
-/// overwrite ends with its bio (rules P1). Any context.
+/// iomap's `IOMAP_IOEND_UNWRITTEN`), or it ends, at byte `end`, beyond the size on disk or in its
+/// last block. A pure overwrite in front of that ends with its bio (rules P1). Any context.
 pub fn ioend_needs_completion(inode: &Inode, unwritten: bool, end: u64) -> bool {
-    unwritten || end > inode.file.disk_size()
+    unwritten || end > byte(FileBlock::of_byte(inode.file.disk_size()))
 }
 
 /// Completes the write of bytes `pos .. pos + size` (iomap's `io_offset` and `io_size`, cut at the
@@ -61,6 +61,7 @@ pub fn ioend_complete(
     let range = blocks(pos, size.max(1));
     let done = Done {
         failed: error.is_some(),
+        start: range.start,
         end: pos.saturating_add(size),
     };
     let mut at = range.start;
@@ -89,6 +90,7 @@ pub fn ioend_complete(
 /// How the I/O ended.
 struct Done {
     failed: bool,
+    start: FileBlock,
     end: u64,
 }
 
@@ -165,7 +167,7 @@ fn step(
         pieces += 1;
     }
     if at >= range.end && !done.failed {
-        size::data_done(&mut extents, done.end);
+        size::data_done(&mut extents, done.start, done.end);
     }
     let size = size::settled(&mut extents, inode, done.end);
     let core = &mut extents.inner().core;
@@ -201,7 +203,7 @@ fn make_plan(
     }
     if first.is_none() {
         if !done.failed {
-            size::data_done(&mut extents, done.end);
+            size::data_done(&mut extents, done.start, done.end);
         }
         let size = size::settled(&mut extents, inode, done.end);
         extents.trim_meta();

@@ -15,6 +15,10 @@
 //! and errs on the side of holding back; fsync, which knows that all data of its time was written,
 //! does not rely on it.
 //!
+//! Nor does it leave a last block of which only a part belongs to the file before that has been
+//! written again: what is behind the end there may be what a truncation has cut off, zeroed in the
+//! page cache only.
+//!
 //! `done_end` is the highest end of data that has reached the disk. Every completion and every fsync
 //! recompute it; nothing else logs a size.
 
@@ -22,7 +26,7 @@ use super::byte;
 use crate::{
     engine::{
         error::Result,
-        extents::{Extents, IndexStock},
+        extents::{Extents, IndexStock, Piece, View},
         inode::{Inode, InodeInner, InodeRef},
         mount::Mount,
         txn::TxnRes,
@@ -35,10 +39,14 @@ use core::ops::Range;
 /// What a change of the size on disk needs: the inode.
 const SIZE_ONLY: TxnRes = TxnRes::new(0, 0).joins(1);
 
-/// Data up to byte `end` has reached the disk. ILOCK exclusive.
-pub(super) fn data_done(extents: &mut Extents<'_>, end: u64) {
-    let index = &mut extents.inner().index;
-    index.done_end = index.done_end.max(end);
+/// Data from block `start` up to byte `end` has reached the disk. ILOCK exclusive.
+pub(super) fn data_done(extents: &mut Extents<'_>, start: FileBlock, end: u64) {
+    let inner = extents.inner();
+    inner.index.done_end = inner.index.done_end.max(end);
+    let tail = FileBlock::of_byte(inner.core.disk_size);
+    if start <= tail && end > byte(tail) {
+        inner.index.tail_fresh = true;
+    }
 }
 
 /// The size on disk as things are. `seen` is a size the file has had in the page cache: the VFS
@@ -57,6 +65,17 @@ pub(super) fn settled(extents: &mut Extents<'_>, inode: &Inode, seen: u64) -> u6
     inner.index.append_low = first.unwrap_or(FileBlock(u64::MAX));
     if let Some(block) = first {
         size = size.min(byte(block));
+    }
+    let tail = FileBlock::of_byte(old);
+    let written = |piece: Piece| matches!(piece.view, View::Written { .. });
+    if byte(tail) < old && !inner.index.tail_fresh && inner.index.lookup(tail).is_some_and(written)
+    {
+        // Whatever made the file longer made this block dirty, so it will be written.
+        return old;
+    }
+    if size > old {
+        // The block it ends in now was allocated and written since.
+        inner.index.tail_fresh = true;
     }
     size.max(old)
 }

@@ -85,6 +85,7 @@ pub fn truncate(
         let inner = extents.inner();
         inner.core.touch(now, true);
         inner.index.done_end = new_size;
+        inner.index.tail_fresh = false;
         // Flushed, so usually nothing is left; what failed to be written holds the size back.
         let old = inner.core.disk_size.min(new_size);
         let unsettled = inner.index.first_unsettled(FileBlock::of_byte(old));
@@ -101,6 +102,7 @@ pub fn free_all(m: &Arc<Mount>, inode: &InodeRef) -> Result {
         let inner = extents.inner();
         inner.core.disk_size = 0;
         inner.index.done_end = 0;
+        inner.index.tail_fresh = false;
         inode.file.loaded(0);
     })
 }

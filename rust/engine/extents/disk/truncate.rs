@@ -124,6 +124,9 @@ pub fn truncate_step(
             }
             keep = last;
         }
+        // What is taken out of memory here cannot come back: if the bitmap of a freed extent cannot
+        // be read below, this is not a transaction that never was.
+        txn.touch();
         slots::truncate(fork, keep);
         keep == 0
     };

@@ -239,6 +239,37 @@ fn a_hole_that_is_filled_holds_no_size_back() {
 }
 
 #[test]
+fn the_size_does_not_leave_a_last_block_that_is_to_be_rewritten() {
+    let file = File::new(16384);
+    let mut wb = WbCtx::default();
+    file.write(0, 4 * KB);
+    file.submit(&mut wb, 0, 4 * KB);
+    file.complete(0, 4 * KB, None);
+    let ino = file.inode.ino.0;
+    let locks = (IolockExcl::assume(ino), InvalidateExcl::assume(ino));
+    truncate(
+        file.m(),
+        &file.inode,
+        &locks.0,
+        &locks.1,
+        KB,
+        Time::default(),
+    )
+    .unwrap();
+    assert_eq!(file.disk_size(), KB);
+    // A write behind a gap: the page cache has zeroed what is behind the end, the disk has not.
+    file.write(64 * KB, 4 * KB);
+    file.submit(&mut wb, 64 * KB, 4 * KB);
+    file.complete(64 * KB, 4 * KB, None);
+    assert_eq!(file.disk_size(), KB);
+    // Now it has; the end of that I/O is told although it changes nothing in the map.
+    assert!(ioend_needs_completion(&file.inode, false, KB));
+    file.complete(0, KB, None);
+    assert_eq!(file.disk_size(), 68 * KB);
+    assert!(!ioend_needs_completion(&file.inode, false, 64 * KB));
+}
+
+#[test]
 fn a_short_write_gives_its_blocks_back() {
     let file = File::new(16384);
     let before = file.available();

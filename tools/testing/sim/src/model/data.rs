@@ -202,7 +202,8 @@ impl Data {
     /// Checks `bytes`, which were read at the beginning of `sector`. `zeros`: data may have been
     /// lost, with an error, and then reads as zeros.
     pub fn allows(&self, sector: usize, bytes: &[u8], window: &Window, zeros: bool) -> bool {
-        if zeros && !self.settled(sector, window) && bytes.iter().all(|b| *b == 0) {
+        let zeros = zeros && !self.settled(sector, window);
+        if zeros && bytes.iter().all(|b| *b == 0) {
             return true;
         }
         let Some(history) = self.sectors.get(sector) else {
@@ -216,15 +217,17 @@ impl Data {
         let end = start + bytes.len() as u64;
         let zeroed = |from: u64, to: u64| window.zeroed.iter().any(|(a, b)| *a < to && from < *b);
         let whole = first_of(start);
-        if whole == first_of(end - 1) && !zeroed(start, end) {
+        if whole == first_of(end - 1) && !zeros && !zeroed(start, end) {
             return possible(history, whole, window.last)
                 .any(|content| content[..bytes.len()] == *bytes);
         }
         // The file was cut off inside of this sector: what is in front of the cut may be older, and
-        // what is behind a cut that was not recovered may be zeroed.
+        // what is behind a cut that was not recovered may be zeroed. Or data was lost, and new data
+        // came to where it had been.
         bytes.iter().enumerate().all(|(n, byte)| {
             let at = start + n as u64;
-            let first = first_of(at);
+            // A write that failed leaves what was there, zeros or what had been cut off.
+            let first = if zeros { 0 } else { first_of(at) };
             (*byte == 0 && (zeros || zeroed(at, at + 1)))
                 || possible(history, first, window.last).any(|content| content[n] == *byte)
         })
