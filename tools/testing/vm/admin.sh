@@ -52,17 +52,17 @@ test_shutdown_ioctl() {
 # needs nothing; the writers go on
 test_freeze_writers() {
 	local copy=$RUNDIR/frozen.img i pid
-	fresh /dev/vdd
+	fresh /dev/vdc
 	vmtests storm "$MNT" --seconds 10 --processes 2 --seed 5 >"$RUNDIR/freeze.storm" 2>&1 &
 	pid=$!
 	for i in 1 2; do
 		put "$MNT" "before-$i"
 		fsfreeze -f "$MNT"
-		blockdev --flushbufs /dev/vdd
-		cp --sparse=always /dev/vdd "$copy"
+		blockdev --flushbufs /dev/vdc
+		cp --sparse=always /dev/vdc "$copy"
 		touch "$MNT/waits-$i" &
-		blockdev --flushbufs /dev/vdd
-		cmp /dev/vdd "$copy"
+		blockdev --flushbufs /dev/vdc
+		cmp /dev/vdc "$copy"
 		fsfreeze -u "$MNT"
 		wait $!
 		[ -e "$MNT/waits-$i" ]
@@ -80,7 +80,7 @@ test_freeze_writers() {
 	fsfreeze -f "$MNT"
 	expect_fail "busy" fsfreeze -f "$MNT"
 	fsfreeze -u "$MNT"
-	done_with /dev/vdd
+	done_with /dev/vdc
 }
 
 unclean() {	# unclean DEV: a file system that needs its log
