@@ -363,9 +363,10 @@ impl Backend for SimDisk {
 
     fn discard(&self, start: u64, len: u64) -> SysResult<()> {
         // What a discarded block reads as is the device's choice, and nobody else's.
+        let block = Arc::new([0xdc; BLOCK]);
         let write = Write {
             start,
-            data: vec![Arc::new([0xdc; BLOCK]); len as usize],
+            data: std::iter::repeat_n(block, len as usize).collect(),
             preflush: false,
             fua: false,
             failed: None,

@@ -146,7 +146,7 @@ fn name(mix: Mix, rng: &mut Rng) -> Vec<u8> {
     let names = if mix == Mix::Names { 60 } else { 12 };
     let n = rng.below(names);
     let mut name = format!("n{n}").into_bytes();
-    if mix == Mix::Names && n % 3 != 0 {
+    if mix == Mix::Names && !n.is_multiple_of(3) {
         // Long ones, so that directories become trees.
         name.resize(120 + n as usize, b'x');
     }

@@ -62,7 +62,7 @@ pub struct World {
     /// The oracle's memory.
     model: Spin<Model, ModelLock>,
     setup: Setup,
-    mount: Mutex<Option<Arc<latchfs_host::Arc<Mount>>>>,
+    mount: Mutex<Option<Arc<Mount>>>,
     locks: Locks,
     handles: Mutex<BTreeMap<ObjId, Handle>>,
     /// Unlinked files that somebody still uses.
@@ -93,10 +93,7 @@ pub(crate) fn key(inode: &InodeRef) -> (u64, u32) {
 }
 
 /// Mounts, as ring 3 does it.
-pub(crate) fn mount(
-    disk: Arc<SimDisk>,
-    background: bool,
-) -> Result<latchfs_host::Arc<Mount>, Error> {
+pub(crate) fn mount(disk: Arc<SimDisk>, background: bool) -> Result<Arc<Mount>, Error> {
     let opts = MountOpts {
         background,
         ..MountOpts::default()
@@ -129,7 +126,7 @@ impl World {
             disk,
             model: Spin::new(model),
             setup,
-            mount: Mutex::new(Some(Arc::new(m))),
+            mount: Mutex::new(Some(m)),
             locks: Locks::new(),
             handles: Mutex::new(BTreeMap::from([(ROOT, handle)])),
             closing: Mutex::new(Vec::new()),
@@ -159,7 +156,7 @@ impl World {
     }
 
     /// The mount.
-    pub(crate) fn m(&self) -> Arc<latchfs_host::Arc<Mount>> {
+    pub(crate) fn m(&self) -> Arc<Mount> {
         get(&self.mount).clone().expect("mounted")
     }
 
@@ -187,7 +184,7 @@ impl World {
     pub(crate) fn open(&self, id: ObjId, inode: InodeRef) {
         let regular = self.model().objects[id].kind == Kind::File;
         let file = regular.then(|| {
-            let mut file = File::over((*self.m()).clone(), inode.clone());
+            let mut file = File::over(self.m(), inode.clone());
             file.folio_pages = self.setup.folio_pages;
             if self.setup.late_ioends {
                 file.set_ioends(Ioends::Later(id as u64));
@@ -372,7 +369,7 @@ impl World {
                 return false;
             }
         };
-        *get(&self.mount) = Some(Arc::new(m));
+        *get(&self.mount) = Some(m);
         let live: Vec<(ObjId, u64)> = {
             let model = self.model();
             let objects = model.objects.iter().enumerate();
