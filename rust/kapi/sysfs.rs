@@ -26,7 +26,7 @@ impl Attr {
     /// A file that root may write and everybody read.
     pub const fn rw(name: &'static CStr) -> Self {
         Self(bindings::attribute {
-            name: name.as_ptr().cast(),
+            name: name.to_bytes_with_nul().as_ptr().cast(),
             mode: 0o644,
             // SAFETY: a structure of numbers and pointers: zeroes are "none".
             ..unsafe { core::mem::zeroed() }

@@ -117,7 +117,7 @@ impl<T> List<T> {
                 room.directory = Some(longer);
             } else {
                 for segment in self.segments.iter_mut() {
-                    let segment = core::mem::replace(segment, Vec::new());
+                    let segment = core::mem::take(segment);
                     // There is room: looked at above.
                     let _ = longer.push_within_capacity(segment);
                 }
