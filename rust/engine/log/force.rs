@@ -13,6 +13,7 @@ use crate::engine::{
     mount::Mount,
     Result, //
 };
+use crate::format::log::next_block;
 
 /// The turn to make checkpoints. Ends when dropped.
 pub(super) struct MyTurn<'a> {
@@ -144,14 +145,15 @@ impl Mount {
         Ok(self.buf().device().flush()?)
     }
 
-    /// Writes an empty checkpoint if that makes log space reusable: the tail in the last durable
-    /// commit record is behind that of the AIL. Returns whether it did. May sleep. EIO.
-    pub(super) fn publish_tail(&self) -> Result<bool> {
+    /// Writes an empty checkpoint if that makes more log space reusable than it takes: the tail in
+    /// the last durable commit record is behind that of the AIL. Returns whether it did. May sleep. EIO.
+    pub(crate) fn publish_tail(&self) -> Result<bool> {
         let log = self.log();
         loop {
             self.check_live()?;
             let tail = self.ail().tail().unwrap_or(log.head());
-            if tail <= log.space.tail() {
+            // The empty checkpoint takes a block itself: it has to free more than that.
+            if tail <= next_block(log.space.tail()) {
                 return Ok(false);
             }
             if let Some(mut turn) = log.try_turn() {

@@ -277,16 +277,23 @@ impl LogSpace {
     /// A commit: `bytes` of its grant belong to the open context now. Negative if its records
     /// replaced larger ones. Returns what the context has.
     pub fn commit(&self, bytes: i64) -> u64 {
-        let mut inner = self.inner.lock();
-        let n = bytes.unsigned_abs();
-        if bytes >= 0 {
-            debug_assert!(inner.granted >= n, "more logged than reserved");
-            inner.granted = inner.granted.saturating_sub(n);
-            inner.committed = inner.committed.saturating_add(n);
-        } else {
-            inner.committed = inner.committed.saturating_sub(n);
+        let (committed, waiters) = {
+            let mut inner = self.inner.lock();
+            let n = bytes.unsigned_abs();
+            if bytes >= 0 {
+                debug_assert!(inner.granted >= n, "more logged than reserved");
+                inner.granted = inner.granted.saturating_sub(n);
+                inner.committed = inner.committed.saturating_add(n);
+            } else {
+                inner.committed = inner.committed.saturating_sub(n);
+            }
+            (inner.committed, Self::waiters(&inner))
+        };
+        if waiters {
+            // There is something to close now, even if nothing is given back.
+            self.wake();
         }
-        inner.committed
+        committed
     }
 
     /// The open context, with records of `bytes` bytes, is closed and will be written. Returns where.

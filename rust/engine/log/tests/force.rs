@@ -159,6 +159,26 @@ fn threads_that_fsync_share_checkpoints() {
 }
 
 #[test]
+fn a_tail_is_published_once() {
+    let (tape, m) = taped(8192, MountOpts::default());
+    let root = root(&m);
+    touch(&m, &root, 7);
+    m.push_ail_all().unwrap();
+    assert!(!m.publish_tail().unwrap(), "one block for another");
+    // The second of these needs the first one, as long as it is not in its place.
+    touch(&m, &root, 8);
+    m.checkpoint().unwrap();
+    touch(&m, &root, 9);
+    m.push_ail_all().unwrap();
+    tape.take();
+    assert!(m.publish_tail().unwrap());
+    assert!(!m.publish_tail().unwrap(), "nothing would be gained");
+    assert_eq!(logs(&tape.take()), 1);
+    drop(root);
+    m.unmount().unwrap();
+}
+
+#[test]
 fn the_timer_makes_a_checkpoint() {
     let (tape, m) = taped(
         8192,

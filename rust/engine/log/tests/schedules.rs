@@ -14,6 +14,7 @@ use crate::engine::{
 };
 use crate::format::{
     limits::MIN_LOG_BLOCKS, log::body_bytes, log::encode::blocks_for, BlockRange, DiskBlock, Lsn,
+    BLOCK_SIZE,
 };
 use crate::sys::{
     atomic::{AtomicU64, Ordering},
@@ -116,7 +117,8 @@ impl Full {
     fn relieve(&self, _lack: Lack) -> Result<bool> {
         let mut records = self.gate.write();
         let bytes = core::mem::take(&mut *records);
-        if bytes == 0 && self.space.tail() == self.space.head() {
+        let live = self.space.head().get() - self.space.tail().get();
+        if bytes == 0 && live <= BLOCK_SIZE as u64 {
             // Others have grants; they will end.
             return Ok(false);
         }
