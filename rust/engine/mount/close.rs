@@ -50,7 +50,10 @@ impl Mount {
         if self.read_only() {
             return Ok(());
         }
-        self.push_ail_all()
+        self.push_ail_all()?;
+        // An item leaves the list before the write that brought it to its place is done with.
+        self.ail.wait_writes();
+        Ok(())
     }
 
     /// [`Self::quiesce`] for a freeze: the file system on the device is clean, so that a snapshot of
