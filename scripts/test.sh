@@ -16,7 +16,7 @@ both_lanes() {
 	# each lane is a process group of its own, so that all of it can be ended
 	setsid "$scripts/test-host.sh" > >(tee "$dir/host.log" | sed -u 's/^/[host] /') 2>&1 &
 	host=$!
-	setsid "$scripts/test.sh" vm > >(tee "$dir/vm.log" | sed -u 's/^/[vm] /') 2>&1 &
+	setsid "$scripts/vm-tests.sh" debug > >(tee "$dir/vm.log" | sed -u 's/^/[vm] /') 2>&1 &
 	vm=$!
 	# Ctrl-C or a killed make must not leave a VM behind
 	# shellcheck disable=SC2064
@@ -39,25 +39,6 @@ both_lanes() {
 	[ $((hf + vf)) -eq 0 ]
 }
 
-# The VM tests one after the other: a VM needs both processors.
-vm_lane() {
-	local dir=$LATCHFS_CACHE/log passed=0 failed=0 name p f rc
-	mkdir -p "$dir"
-	for name in "vm-tests debug"; do
-		rc=0
-		# shellcheck disable=SC2086
-		"$scripts/${name%% *}.sh" ${name#* } | tee "$dir/vm-${name%% *}.log" || rc=$?
-		read -r p f < <(counts "$dir/vm-${name%% *}.log") || true
-		[ $rc -eq 0 ] || [ "$f" -gt 0 ] || f=1
-		passed=$((passed + p))
-		failed=$((failed + f))
-		say "$name: $p passed, $f failed, $((SECONDS - t0)) s since the start"
-	done
-	grep -hE '^(not ok|vm: FAILED)' "$dir"/vm-vm-tests.log | sort -u || true
-	echo "$passed passed, $failed failed"
-	[ "$failed" -eq 0 ]
-}
-
 # counts LOG: the last `N passed, N failed`
 counts() {
 	sed -nE 's/^([0-9]+) passed, ([0-9]+) failed$/\1 \2/p' "$1" | tail -n 1 | grep . || echo 0 1
@@ -66,7 +47,7 @@ counts() {
 case ${1:-all} in
 all)	both_lanes ;;
 host)	exec "$scripts/test-host.sh" ;;
-vm)	vm_lane ;;
+vm)	exec "$scripts/vm-tests.sh" debug ;;
 long)	LONG=1 TIMEOUT=${TIMEOUT:-14400} exec "$scripts/vm-tests.sh" debug-long ;;
 *)	die "all, host, vm or long" ;;
 esac
