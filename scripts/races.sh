@@ -5,7 +5,7 @@
 #
 #   scripts/races.sh [host|vm|all|short|vm-short]
 #
-# host: the engine in userspace (sync points; models under shuttle and loom).
+# host: the engine in userspace (sync points; models under shuttle).
 # vm: the races module in the debug kernel; and that a release module has nothing
 # of all this.  short, vm-short: of each what `make test` has time for.
 set -euo pipefail
@@ -41,7 +41,6 @@ sync_points() { tests sync-points races ::races; }
 
 models() {
 	tests shuttle shuttle,races ::mutants::
-	tests loom loom,races ::mutants::
 }
 
 # vm [NAME...]: the reproducers in the virtual machine

@@ -83,7 +83,6 @@ fn last_puts() {
     assert_eq!(buf.freed.load(Relaxed), 1);
 }
 
-#[cfg(not(latchfs_races))]
 #[test]
 fn both_holders_of_a_stale_buffer_are_done_before_one_frees() {
     loom::model(last_puts);
@@ -108,7 +107,6 @@ fn lookup_and_reclaim() {
     finder.join().unwrap();
 }
 
-#[cfg(not(latchfs_races))]
 #[test]
 fn a_lookup_finds_a_living_buffer_or_misses() {
     loom::model(lookup_and_reclaim);
@@ -172,7 +170,6 @@ fn write_and_look() {
     writer.join().unwrap();
 }
 
-#[cfg(not(latchfs_races))]
 #[test]
 fn a_changed_buffer_is_never_seen_clean() {
     loom::model(write_and_look);
@@ -191,49 +188,7 @@ fn read_and_teardown() {
     device.join().unwrap();
 }
 
-#[cfg(not(latchfs_races))]
 #[test]
 fn teardown_leaves_a_read_alone() {
     loom::model(read_and_teardown);
-}
-
-/// What has to be caught, and the models of it on the real build.
-#[cfg(latchfs_races)]
-mod mutants {
-    use super::*;
-    use crate::engine::testing::race_table::Model;
-    use crate::sys::sync_point::points::Mutant;
-
-    fn caught(mutants: &'static [Mutant], name: &'static str, model: fn()) {
-        Model {
-            mutants,
-            name,
-            with: "loom",
-        }
-        .check(|| loom::model(model));
-    }
-
-    #[test]
-    fn stale_decision_and_count_in_two_words() {
-        caught(&[Mutant::Seed002], "last puts", last_puts);
-    }
-
-    #[test]
-    fn reclaim_against_lookup() {
-        caught(
-            &[Mutant::Seed002Reclaim],
-            "reclaim, lookup",
-            lookup_and_reclaim,
-        );
-    }
-
-    #[test]
-    fn writeback_with_a_gap() {
-        caught(&[Mutant::Seed002Gap], "writeback, look", write_and_look);
-    }
-
-    #[test]
-    fn teardown_under_a_read() {
-        caught(&[Mutant::Seed002Purge], "read, teardown", read_and_teardown);
-    }
 }
