@@ -98,7 +98,7 @@ prepared=$((SECONDS - t0))
 
 say "virtual machine: the $kind kernel takes up to a minute to boot"
 rc=0
-"$LATCHFS_TOP/qemu/vm.sh" run --kernel "$kind" --timeout "${TIMEOUT:-1800}" --mem 3G \
+"$LATCHFS_TOP/qemu/vm.sh" run --kernel "$kind" --timeout "${TIMEOUT:-2700}" --mem 3G \
 	"${disks[@]}" --log "$work/kernel.log" --append kunit.autorun=1 \
 	--env "FS=$fs" --env "LATCHFS_KO=$ko" --env "HOSTILE=$hostile" --env LONG --env SEED \
 	--env "LATCHFS_SPLAT=$LATCHFS_SPLAT" --env "LATCHFS_SPLAT_OK=$LATCHFS_SPLAT_OK" \
