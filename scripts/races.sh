@@ -7,7 +7,7 @@
 #
 # host: the engine in userspace (sync points; models under shuttle).
 # vm: the races module in the debug kernel; and that a release module has nothing
-# of all this.  short, vm-short: of each what `make test` has time for.
+# of all this.  short: what `make test` has of it; vm-short: the quick part of vm.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
