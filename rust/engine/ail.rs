@@ -146,6 +146,8 @@ pub struct Ail {
     inflight: AtomicU64,
     /// Writes that have ended, for those who wait for one more.
     ended: AtomicU64,
+    /// Those of them that failed.
+    failures: AtomicU64,
     /// Flush tokens that exist.
     tokens: AtomicU64,
     /// Position up to which somebody wants the list to be empty.
@@ -178,6 +180,7 @@ impl Ail {
             progress: WaitQueue::new(),
             inflight: AtomicU64::new(0),
             ended: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
             tokens: AtomicU64::new(0),
             target: AtomicU64::new(0),
             mark: AtomicU64::new(0),

@@ -136,6 +136,11 @@ impl Ail {
         self.ended.load(Ordering::Acquire)
     }
 
+    /// Writes that have failed since mount.
+    pub fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Acquire)
+    }
+
     /// Writes under way.
     pub fn inflight(&self) -> u64 {
         self.inflight.load(Ordering::Acquire)
@@ -168,6 +173,7 @@ impl Ail {
 
     /// A write failed: what the policy says. If it says to give up, the pusher will find out.
     pub(crate) fn judge(&self, errno: Errno, retry: &mut Retry) {
+        self.failures.fetch_add(1, Ordering::AcqRel);
         let moment = Moment {
             now: sys::uptime(),
             unmounting: match self.unmounting.load(Ordering::Acquire) {

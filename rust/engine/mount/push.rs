@@ -172,14 +172,20 @@ impl Mount {
     /// Until nothing up to `goal` is on the list.
     fn drive(&self, goal: Lsn, patience: Patience) -> Result {
         let mut idle = 0_u32;
+        // The failure of a write that was begun before says nothing about the device of now.
+        let before = {
+            let _turn = self.push_turn.lock();
+            self.ail.wait_writes();
+            self.ail.failures()
+        };
+        let fails = || self.ail.failures() != before && self.ail.has_failed();
         while self.ail.has_until(goal) {
             if patience == Patience::Once && self.ask_push(goal) {
                 // The worker does it. What has failed will be tried again, but not while we wait.
-                self.ail.wait(|| {
-                    !self.ail.has_until(goal) || self.is_shutdown() || self.ail.has_failed()
-                });
+                self.ail
+                    .wait(|| !self.ail.has_until(goal) || self.is_shutdown() || fails());
                 self.heed_ail()?;
-                if self.ail.has_until(goal) && self.ail.has_failed() {
+                if self.ail.has_until(goal) && fails() {
                     return Err(Error::new(Errno::IO));
                 }
                 continue;
@@ -194,10 +200,10 @@ impl Mount {
                 sys::pr_err!("metadata that nobody can write: {}", self.observe());
                 return Err(Error::new(Errno::UCLEAN));
             }
-            let failed = self.ail.has_failed();
-            if failed && patience == Patience::Once {
+            if patience == Patience::Once && fails() {
                 return Err(Error::new(Errno::IO));
             }
+            let failed = self.ail.has_failed();
             self.after_round(&pushed, ended, failed, false, &|| self.is_shutdown())?;
         }
         Ok(())

@@ -190,6 +190,26 @@ fn an_unmount_with_a_pusher_ends_too() {
     assert_eq!(text_of(&f.m, at), b"x");
 }
 
+/// Freeze with metadata that failed long ago and a device that is well again: what counts is the
+/// next try, which the pusher makes in its own time.
+#[test]
+fn a_failure_of_the_past_does_not_fail_a_quiesce() {
+    let mut f = fixture();
+    f.remount_with(crate::engine::mount::MountOpts {
+        errors: OnError::Continue,
+        background: true,
+        ..Default::default()
+    });
+    let at = put(&f, b"x");
+    only_the_log(&f, Errno::IO);
+    assert!(f.m.quiesce().is_err());
+    assert!(f.m.ail().has_failed());
+    f.disk.heal();
+    f.m.quiesce().unwrap();
+    assert_eq!(text_on_disk(&f, at), b"x");
+    f.m.unmount().unwrap();
+}
+
 #[test]
 fn a_pusher_in_the_background_brings_everything_to_its_place() {
     let mut f = fixture();
