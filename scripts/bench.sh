@@ -2,10 +2,11 @@
 # `make bench`: the same work on latchfs, ext4, XFS and btrfs, in one VM and on one
 # device, as ratios to the best of the three.
 #
-#   scripts/bench.sh		the short form, at most 20 minutes
+#   scripts/bench.sh		the short form, at most 45 minutes
 #   scripts/bench.sh --full	more files and rounds, and mount times of 1 TiB
 #   PROFILE=ROW			where the time of one row goes, by perf, on latchfs
-#   ROUNDS, FILES, SYNCS, FLUSH_MS, FILESYSTEMS, ROWS (see tools/testing/vm/bench.sh)
+#   ROUNDS, FILES, SYNCS, FLUSH_MS, FILESYSTEMS, ROWS (see tools/testing/vm/bench.sh),
+#   DATA_MB, RANDOM_MB, AGE_MB (bench-data.sh)
 #   RST=1			the table as it is in Documentation/performance.rst
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
@@ -15,10 +16,11 @@ full=
 t0=$SECONDS
 if [ -n "$full" ]; then
 	export ROUNDS=${ROUNDS:-9} FILES=${FILES:-10000} SYNCS=${SYNCS:-1000}
-	timeout=${TIMEOUT:-14400}
+	export DATA_MB=${DATA_MB:-512} RANDOM_MB=${RANDOM_MB:-64} AGE_MB=${AGE_MB:-2048}
+	timeout=${TIMEOUT:-28800}
 else
 	export ROUNDS=${ROUNDS:-5} FILES=${FILES:-1500} SYNCS=${SYNCS:-300}
-	timeout=${TIMEOUT:-1800}
+	timeout=${TIMEOUT:-3000}
 fi
 
 "$LATCHFS_TOP/scripts/doctor.sh" --install
@@ -44,6 +46,7 @@ rc=0
 	--disk "${SIZE:-8G}" --rodisk "$tree/tree.tar" \
 	--env "LATCHFS_KO=$ko" --env ROUNDS --env FILES --env SYNCS --env FLUSH_MS \
 	--env FILESYSTEMS --env ROWS --env PROFILE \
+	--env DATA_MB --env RANDOM_MB --env AGE_MB \
 	-- "$LATCHFS_TOP/tools/testing/vm/bench.sh" /dev/vda /dev/vdb >"$out" 2>&1 || rc=$?
 if [ $rc -ne 0 ] || [ -n "${PROFILE:-}" ]; then
 	grep -v '^raw ' "$out" || true

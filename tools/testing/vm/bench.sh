@@ -11,6 +11,7 @@
 set -euo pipefail
 HERE=$(cd "$(dirname "$0")" && pwd)
 . "$HERE/lib.sh"
+. "$HERE/bench-data.sh"
 
 DEV=$1
 TARDEV=$2
@@ -23,6 +24,12 @@ PROFILE=${PROFILE:-}
 read -r -a FILESYSTEMS <<<"${FILESYSTEMS:-latchfs ext4 xfs btrfs}"
 [ -z "$PROFILE" ] || { ROUNDS=1; FILESYSTEMS=("${FILESYSTEMS[0]}"); }
 DM=(--noudevrules --noudevsync)
+DATA_WANTED=
+for row in ${ROWS:-all}; do
+	case $row in
+	all | *-seq | *-random | write-mmap | direct-* | store-*) DATA_WANTED=1 ;;
+	esac
+done
 NODE=
 SECTORS=$(blockdev --getsz "$DEV")
 
@@ -111,6 +118,7 @@ one_file_system() {
 			measure "fsync-$threads" work "log-$threads" append $((SYNCS * (threads + 1) / 2)) $threads
 		fi
 	done
+	[ -z "$DATA_WANTED" ] || data_rows
 	if wanted untar; then
 		echo 3 >/proc/sys/vm/drop_caches
 		cat "$TARDEV" >/dev/null
@@ -128,6 +136,7 @@ one_file_system() {
 		echo "raw crash-mount $FS $round $(timed fs_mount "$NODE")"
 	fi
 	umount "$MNT"
+	age_row
 }
 
 {	# read as a whole before it runs

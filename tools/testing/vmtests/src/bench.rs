@@ -5,6 +5,8 @@
 //! Each thread has a directory of its own, made before the clock starts. What is still to be
 //! written when the last thread is done is not part of the time; the caller measures a sync.
 
+mod age;
+
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
@@ -22,6 +24,8 @@ use crate::{
 const SMALL: usize = 1000;
 /// Bytes that are appended before each fsync.
 const RECORD: usize = 200;
+/// Bytes of a file that is written and synced as a whole.
+const MAIL: usize = 6000;
 
 /// What a thread does `count` times.
 type Work = fn(dir: &Path, count: u64) -> io::Result<()>;
@@ -84,6 +88,16 @@ fn append(dir: &Path, count: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// Many small files, each one durable before the next: a mail server.
+fn store(dir: &Path, count: u64) -> io::Result<()> {
+    for n in 0..count {
+        let mut file = File::create_new(name(dir, "mail", n))?;
+        file.write_all(&[b'm'; MAIL])?;
+        file.sync_all()?;
+    }
+    Ok(())
+}
+
 /// Lets `threads` threads do `work` with `count` files together.
 fn measure(dir: &Path, work: Work, count: u64, threads: u64) -> io::Result<Duration> {
     let mut dirs = Vec::new();
@@ -127,6 +141,11 @@ pub(crate) fn run(dir: &Path, options: &Options) -> Outcome {
         "mkdir" => mkdir,
         "rmdir" => rmdir,
         "append" => append,
+        "store" => store,
+        "age" => {
+            println!("{}", age::run(dir)?.as_micros());
+            return Ok(());
+        }
         _ => return Err(format!("--what: no such work: '{what}'")),
     };
     let files = options.number("files", 1000)?;
