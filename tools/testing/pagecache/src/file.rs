@@ -228,11 +228,20 @@ impl File {
 
     /// fsync(2) of bytes `start ..= last`.
     pub fn fsync(&self, start: u64, last: u64) -> Result {
+        self.sync_range(start, last, false)
+    }
+
+    /// fdatasync(2) of bytes `start ..= last`; also what follows a write with O_DSYNC.
+    pub fn fdatasync(&self, start: u64, last: u64) -> Result {
+        self.sync_range(start, last, true)
+    }
+
+    fn sync_range(&self, start: u64, last: u64, datasync: bool) -> Result {
         let from = file::fsync_from(&self.inode, start, last);
         let upto = file::fsync_upto(&self.inode, last);
         self.write_and_wait(from, last);
         self.take_error()?;
-        file::fsync_metadata(&self.m, &self.inode, upto, false).map_err(errno)
+        file::fsync_metadata(&self.m, &self.inode, upto, datasync).map_err(errno)
     }
 
     /// Closes the file and drops its page cache: final iput. Dirty data is written first unless the
