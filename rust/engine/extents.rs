@@ -13,6 +13,7 @@
 //! the guard, and is the only thing that can be filled with a Delayed extent (seed 003); an
 //! `InFlight` entry contains its ordered extent (seed 001).
 
+mod direct;
 pub mod disk;
 pub mod index;
 pub mod ordered;
@@ -337,7 +338,7 @@ impl<'a> Extents<'a> {
         };
         let at = claim.range().start;
         let len = end.0.saturating_sub(range.start.0);
-        let io = open.extend(OrderedKind::Buffered, range.start, at, len);
+        let io = open.extend(range.start, at, len);
         io.add_blocks(claim);
         self.put_in_flight(range.start..end, at, Prior::Hole, io)
     }
@@ -356,7 +357,7 @@ impl<'a> Extents<'a> {
         };
         self.inner.index.must_reserve(CHANGE_NODES);
         let range = part.file..part.end();
-        let io = open.extend(OrderedKind::Buffered, range.start, at, part.len);
+        let io = open.extend(range.start, at, part.len);
         self.inner.index.carve(range.clone())?;
         self.inner.index.take_at(range.start);
         let piece = self.put_in_flight(range, at, Prior::Unwritten, io)?;

@@ -11,6 +11,7 @@
 //! * [`write_begin`], [`write_end`], [`punch_delayed`], [`mkwrite_begin`]: into the page cache;
 //! * [`writeback_range`], [`writeback_submit`], [`writeback_undo`], [`writeback_discard`]: out of it;
 //! * [`ioend_needs_completion`], [`ioend_complete`]: when it has arrived;
+//! * [`direct_write_begin`], [`direct_write_end`], [`direct_write_complete`]: around it;
 //! * [`truncate_plan`], [`truncate`], [`free_all`], [`free_beyond_size`]: sizes;
 //! * [`fsync_from`], [`fsync_upto`], [`fsync_metadata`]: durability;
 //! * [`make_space`]: what write(2) does about ENOSPC.
@@ -35,6 +36,7 @@
 
 mod bmap;
 mod complete;
+mod direct;
 mod size;
 mod space;
 mod state;
@@ -48,6 +50,10 @@ mod tests;
 pub use self::{
     bmap::{bmap_direct_read, bmap_read, bmap_report, cookie, zero_begin, Bmap, BmapKind, NO_ADDR},
     complete::{ioend_complete, ioend_needs_completion},
+    direct::{
+        direct_write_begin, direct_write_complete, direct_write_end, direct_write_needs_completion,
+        DirectHow, NOTBLK,
+    },
     size::{fsync_from, fsync_metadata, fsync_upto, set_isize},
     space::{make_space, Attempt, Space},
     state::{delayed_blocks, evict, FileState},

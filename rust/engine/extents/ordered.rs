@@ -18,9 +18,10 @@ use crate::{
 };
 
 /// Who waits for the I/O.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OrderedKind {
     /// Writeback of the page cache: folio writeback ends after the completion.
+    #[default]
     Buffered,
     /// A direct write.
     Direct,
@@ -85,17 +86,25 @@ impl OrderedExtent {
 /// where the last one ended, in the file and on disk.
 #[derive(Default)]
 pub struct OpenOrdered {
+    kind: OrderedKind,
     io: Option<Arc<OrderedExtent>>,
     next_file: FileBlock,
     next_disk: DiskBlock,
 }
 
 impl OpenOrdered {
+    /// None yet; those to come are of this kind.
+    pub(super) fn new(kind: OrderedKind) -> Self {
+        Self {
+            kind,
+            ..Self::default()
+        }
+    }
+
     /// The ordered extent for `len` blocks from `file` at `disk`: the open one, or a new one that
     /// is open now. May sleep.
     pub(super) fn extend(
         &mut self,
-        kind: OrderedKind,
         file: FileBlock,
         disk: DiskBlock,
         len: u64,
@@ -104,7 +113,7 @@ impl OpenOrdered {
             .io
             .take()
             .filter(|_| self.next_file == file && self.next_disk == disk);
-        let io = open.unwrap_or_else(|| OrderedExtent::new(kind));
+        let io = open.unwrap_or_else(|| OrderedExtent::new(self.kind));
         self.next_file = file.saturating_add(len);
         self.next_disk = disk.saturating_add(len);
         self.io = Some(Arc::clone(&io));

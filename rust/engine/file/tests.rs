@@ -4,3 +4,4 @@
 //! in tools/testing/pagecache.
 
 mod calls;
+mod direct;
