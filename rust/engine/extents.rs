@@ -16,6 +16,8 @@
 mod direct;
 pub mod disk;
 pub mod index;
+#[cfg(latchfs_races)]
+mod mutants;
 pub mod ordered;
 mod reserve;
 
@@ -43,7 +45,7 @@ use crate::{
         limits::MAX_FILE_BLOCKS,
         units::{DiskBlock, FileBlock},
     },
-    sys::{Arc, Errno},
+    sys::{self, Arc, Errno},
 };
 use core::ops::{ControlFlow, Range};
 
@@ -532,6 +534,11 @@ impl HoleClaim<'_, '_> {
                 }
             }
         };
+        if let Err(errno) = sys::fail_point!("da.reserved", self.extents.inode.ino.0) {
+            sys::mutant!(Seed003Reservation => mutants::disown(space));
+            self.extents.trim_meta();
+            return Err(errno.into());
+        }
         let range = self.range.start..self.range.start.saturating_add(n);
         self.extents.inner.index.replace(
             &self.hole,

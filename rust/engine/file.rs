@@ -36,6 +36,8 @@
 
 mod bmap;
 mod complete;
+#[cfg(latchfs_races)]
+mod mutants;
 mod direct;
 mod size;
 mod space;

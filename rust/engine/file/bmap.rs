@@ -14,7 +14,7 @@ use crate::{
         limits::MAX_FILE_SIZE,
         units::{DiskBlock, FileBlock},
     },
-    sys::{Arc, Errno, NofsScope},
+    sys::{self, Arc, Errno, NofsScope},
 };
 
 /// `IOMAP_NULL_ADDR`: the mapping has no place on the device.
@@ -140,8 +140,9 @@ pub fn bmap_report(m: &Arc<Mount>, inode: &Inode, pos: u64, len: u64) -> Result<
 /// delayed after that reads as zeroes: the write that made it and this read happen at the same time.
 /// Never Delayed, which iomap would answer with EIO (rules M12).
 pub fn bmap_direct_read(m: &Arc<Mount>, inode: &Inode, pos: u64, len: u64) -> Result<Bmap> {
+    sys::sync_point!("dio.read.before_map", inode.ino.0);
     let mut map = bmap_read(m, inode, pos, len)?;
-    if map.kind == BmapKind::Delayed {
+    if map.kind == BmapKind::Delayed && !sys::mutant!(Seed004Direct) {
         map.kind = BmapKind::Unwritten;
     }
     Ok(map)
@@ -154,7 +155,10 @@ pub fn bmap_direct_read(m: &Arc<Mount>, inode: &Inode, pos: u64, len: u64) -> Re
 pub fn zero_begin(m: &Arc<Mount>, inode: &Inode, pos: u64, len: u64) -> Result<Bmap> {
     m.check_writable()?;
     check_range(pos, len)?;
-    let map = bmap_read(m, inode, pos, len)?;
+    let mut map = bmap_read(m, inode, pos, len)?;
+    if sys::mutant!(Seed004Zero) && map.kind == BmapKind::Unwritten {
+        map.kind = BmapKind::Hole;
+    }
     // The part that was asked for: the rest may change before iomap gets there.
     let end = byte(block_end(pos.saturating_add(len))).min(map.offset.saturating_add(map.len));
     let skip = pos.saturating_sub(map.offset) / BLOCK * BLOCK;

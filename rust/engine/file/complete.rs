@@ -30,7 +30,7 @@ use crate::{
         extent::{Extent, EXTENT_SIZE},
         units::{DiskBlock, FileBlock},
     },
-    sys::{pr_err, relax, Arc, Errno, NofsScope},
+    sys::{self, pr_err, relax, Arc, Errno, NofsScope},
 };
 use core::ops::Range;
 
@@ -58,6 +58,7 @@ pub fn ioend_complete(
     error: Option<Errno>,
 ) -> Result {
     let _nofs = NofsScope::enter();
+    sys::sync_point!("ordered.before_finish", inode.ino.0);
     let range = blocks(pos, size.max(1));
     let done = Done {
         failed: error.is_some(),

@@ -32,7 +32,7 @@ use crate::{
         txn::TxnRes,
     },
     format::units::FileBlock,
-    sys::{Arc, NofsScope},
+    sys::{self, Arc, NofsScope},
 };
 use core::ops::Range;
 
@@ -123,7 +123,9 @@ pub fn fsync_metadata(m: &Arc<Mount>, inode: &InodeRef, upto: u64, _datasync: bo
     if m.read_only() {
         return Ok(());
     }
+    sys::sync_point!("fsync.after_wait", inode.ino.0);
     log_size(m, inode, upto)?;
+    sys::sync_point!("fsync.before_force", inode.ino.0);
     m.log_force_item(&inode.log)
 }
 

@@ -2,6 +2,8 @@
 
 //! Into the page cache: write(2), page faults, and the undo of short writes.
 
+#[cfg(latchfs_races)]
+use super::mutants;
 use super::{
     blocks,
     bmap::{check_range, is_dirty},
@@ -16,7 +18,7 @@ use crate::{
     },
     format::units::FileBlock,
     sys::{
-        pr_err,
+        self, pr_err,
         witness::{CleanRange, InvalidateExcl, LockedFolio},
         Arc, Errno, NofsScope,
     },
@@ -70,6 +72,8 @@ fn map_for_write(
             return Ok(found);
         }
     }
+    sys::mutant!(Seed003 => return mutants::map_unchecked(m, inode, range));
+    sys::sync_point!("da.after_lookup", inode.ino.0);
 
     // Memory for the index comes before the lock.
     let stock = inode.file.stock()?;
@@ -119,6 +123,7 @@ pub fn write_begin(
     let (piece, seq, new) = map_for_write(m, inode, range, nowait)?;
     let mut map = Bmap::of(&piece, seq, is_dirty(inode, pos.saturating_add(len)));
     map.new = new;
+    sys::sync_point!("write.after_begin", inode.ino.0);
     Ok(map)
 }
 
@@ -165,6 +170,7 @@ pub fn punch_delayed(
         return;
     }
     let range = blocks(clean.start(), clean.end().saturating_sub(clean.start()));
+    sys::sync_point!("wend.before_punch", inode.ino.0);
     let mut inner = inode.ilock.write();
     let mut extents = Extents::new(m, inode, &mut inner, IndexStock::none());
     if let Err(e) = extents.remove_delayed(range) {

@@ -15,7 +15,7 @@ use crate::{
         mount::Mount,
     },
     format::units::FileBlock,
-    sys::{pr_err, relax, witness::LockedFolio, Arc, Errno, NofsScope},
+    sys::{self, pr_err, relax, witness::LockedFolio, Arc, Errno, NofsScope},
 };
 use core::ops::Range;
 
@@ -52,9 +52,10 @@ pub fn writeback_range(
     if folio.ino() != inode.ino.0 || !folio.covers(pos, len) || len == 0 {
         return Err(Error::new(Errno::INVAL));
     }
+    sys::fail_point!("wb.range", inode.ino.0)?;
     if let Some(map) = wb.last {
         let inside = pos >= map.offset && pos < map.offset.saturating_add(map.len);
-        if inside && map.seq == inode.file.seq() {
+        if inside && (map.seq == inode.file.seq() || sys::mutant!(Seed004Valid)) {
             return Ok(map);
         }
     }
@@ -72,6 +73,7 @@ pub fn writeback_range(
             }
         }
     }
+    sys::sync_point!("wb.after_lookup", inode.ino.0);
     let mut tries = 0;
     while tries < TRIES {
         match convert(m, inode, wb, range.clone()) {
@@ -147,6 +149,7 @@ pub fn writeback_undo(
 /// extents under it, which nobody would ever write. Safe with the folio lock alone: who dirties the
 /// folio again maps under its lock, or checks the cookie under it. May sleep.
 pub fn writeback_discard(m: &Arc<Mount>, inode: &Inode, folio: &LockedFolio<'_>, pos: u64) {
+    sys::mutant!(Seed004Discard => return);
     let pos = pos.max(folio.pos());
     if folio.ino() != inode.ino.0 || pos >= folio.end() {
         return;

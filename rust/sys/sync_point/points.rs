@@ -93,6 +93,48 @@ pub const POINTS: &[Def] = &[
     sleep("unmount.quiesce"),
     // Unmount: the background work has ended, the push begins. Key: 0.
     sleep("unmount.push_all"),
+    // From here on keys are inode numbers.
+    // Write or write fault: it has looked at the mapping under the ILOCK held shared, and is about
+    // to take it exclusively.
+    sleep("da.after_lookup"),
+    // Write or write fault: space is reserved, and no entry of the extent index owns it yet; `fail`
+    // is a change of the index that fails.
+    sleep("da.reserved"),
+    // Write: it has its mapping, no folio is locked yet.
+    sleep("write.after_begin"),
+    // Undo of a short write: it was decided that the range is clean, and nothing was removed yet.
+    sleep("wend.before_punch"),
+    // Write fault: before the page cache is looked at.
+    sleep("fault.enter"),
+    // Write fault: the invalidate lock is taken, and has to be waited for. On the host only.
+    sleep("fault.blocked"),
+    // Write fault: the folio is dirty.
+    sleep("fault.dirtied"),
+    // Writeback: a folio is locked, nothing is known of where it goes; `fail` makes it fail.
+    sleep("wb.range"),
+    // Writeback: the mapping was looked at under the ILOCK held shared, and is about to be changed
+    // under it held exclusively.
+    sleep("wb.after_lookup"),
+    // Writeback: it is known where the range goes, it is in no ioend yet.
+    sleep("wb.mapped"),
+    // Completion of data: the data is on disk or has failed, nothing else has changed.
+    sleep("ordered.before_finish"),
+    // Completion of data: folio writeback, or the direct write, is about to end.
+    sleep("ordered.finished"),
+    // fsync: the data was waited for, nothing is done about metadata.
+    sleep("fsync.after_wait"),
+    // fsync: the size is logged, the log is not forced yet.
+    sleep("fsync.before_force"),
+    // Direct read: dirty data of the range was written, the mapping is not looked at yet.
+    sleep("dio.read.before_map"),
+    // Direct write: mapping and ordered extent are there, no I/O is submitted.
+    sleep("dio.after_publish"),
+    // Direct write, mutant only: the mapping is there, the ordered extent is not.
+    sleep("dio.pair.between"),
+    // fallocate: one of its transactions is committed.
+    sleep("falloc.after_commit"),
+    // The shrinker of extent indexes has come to a file.
+    spin("extents.shrink"),
 ];
 
 /// Number of the point called `name`. Evaluated by the compiler: a name that does not exist does
@@ -166,6 +208,30 @@ names! {
         Seed002Purge = "seed002-purge";
         /// Writeback takes DIRTY away in one step and says WRITEBACK in the next.
         Seed002Gap = "seed002-gap";
+        /// What was seen of a mapping without the ILOCK is acted upon with it.
+        Seed003 = "seed003";
+        /// Space is a number: the entry that it was reserved for does not own it.
+        Seed003Reservation = "seed003-reservation";
+        /// The shrinker does not know what is in the extent index only.
+        Seed003Shrink = "seed003-shrink";
+        /// A short write is undone without the invalidate lock.
+        Seed004 = "seed004";
+        /// Nobody asks whether a mapping is still valid.
+        Seed004Valid = "seed004-valid";
+        /// Zeroing passes over what is unwritten without a look at the page cache.
+        Seed004Zero = "seed004-zero";
+        /// Writeback that failed leaves its delayed extents.
+        Seed004Discard = "seed004-discard";
+        /// A direct read is told of delayed allocation.
+        Seed004Direct = "seed004-direct";
+        /// The mapping of a direct write is there before its ordered extent is.
+        Seed001 = "seed001";
+        /// fsync does not hear of an ordered extent that failed.
+        Seed001Error = "seed001-error";
+        /// fsync relies on a flush that was issued before its data was written.
+        Seed001Flush = "seed001-flush";
+        /// fsync waits for the direct writes of others.
+        Seed001Wait = "seed001-wait";
     }
 }
 
@@ -194,5 +260,13 @@ names! {
         DirtyAfterPush = "dirty after the last push (lost write)";
         /// The teardown of an unmount found an item in the AIL.
         AilNotEmpty = "AIL not empty at unmount";
+        /// Delayed extents were left when the last user of a file went (O3, O4).
+        DelayedLeft = "delayed blocks left (leaked reservation)";
+        /// Data was in flight when the last user of a file went (O5).
+        InFlightLeft = "ordered extent left";
+        /// More space is promised than owners of promises are there, or less (O3).
+        SpaceLost = "promised space without an owner (leaked reservation)";
+        /// What a file has on disk is not what its extent index says.
+        IndexLies = "extent index against the disk";
     }
 }

@@ -4,7 +4,7 @@
 
 use crate::{errno, File, Result, EFAULT, PAGE};
 use latchfs_engine::engine::file::{self, BmapKind};
-use latchfs_host::LockedFolio;
+use latchfs_host::{sync_point, LockedFolio};
 
 impl File {
     /// A store through a shared mapping, page by page. EFAULT (SIGBUS) for a page behind the end of
@@ -23,12 +23,13 @@ impl File {
 
     fn store_page(&self, pos: u64, bytes: &[u8]) -> Result {
         loop {
+            sync_point!("fault.enter", self.ino());
             if pos / PAGE * PAGE >= self.i_size() {
                 return Err(EFAULT);
             }
             let folio = self.get_uptodate(pos / PAGE, true)?;
             // ->page_mkwrite: sb_start_pagefault, invalidate lock shared, folio lock.
-            let _invalidate = self.invalidate.read();
+            let _invalidate = self.invalidate_shared();
             let mut data = folio.lock();
             // folio_mkwrite_check_truncate
             let size = self.i_size();
@@ -52,6 +53,7 @@ impl File {
             for block in data.blocks.iter_mut() {
                 block.dirty = true;
             }
+            sync_point!("fault.dirtied", self.ino());
             if self.random().is_multiple_of(2) {
                 // folio_wait_stable, on devices with stable writes.
                 self.wait_folio(&folio);

@@ -4,7 +4,7 @@
 
 use crate::{errno, folio::Folio, Errno, File, Result, PAGE};
 use latchfs_engine::engine::file;
-use latchfs_host::Block;
+use latchfs_host::{mutant, sync_point, Block};
 use std::sync::{atomic::Ordering, Arc};
 
 /// `struct iomap_ioend`.
@@ -103,6 +103,8 @@ impl File {
             let done = file::ioend_complete(&self.m, &self.inode, ioend.pos, ioend.size, error);
             error = error.or(done.map_err(errno).err());
         }
+        mutant!(Seed001Error => error = None);
+        sync_point!("ordered.finished", self.ino());
         // mapping_set_error before writeback ends (M17).
         if let Some(error) = error {
             self.set_error(error);

@@ -8,7 +8,7 @@ use crate::{
     File, Result, PAGE,
 };
 use latchfs_engine::engine::file::{self, Bmap, BmapKind};
-use latchfs_host::Block;
+use latchfs_host::{sync_point, Block, RwSemReadGuard};
 use std::sync::Arc;
 
 impl File {
@@ -52,11 +52,20 @@ impl File {
         Ok(())
     }
 
+    /// `filemap_invalidate_lock_shared`, as faults and readahead do it.
+    pub(crate) fn invalidate_shared(&self) -> RwSemReadGuard<'_, ()> {
+        if let Some(guard) = self.invalidate.try_read() {
+            return guard;
+        }
+        sync_point!("fault.blocked", self.ino());
+        self.invalidate.read()
+    }
+
     /// `filemap_get_pages`: the folio of page `index`, with that page uptodate
     /// (`is_partially_uptodate`), or for a fault all of it. Under the invalidate lock, as faults and
     /// readahead are.
     pub(crate) fn get_uptodate(&self, index: u64, fault: bool) -> Result<Arc<Folio>> {
-        let _invalidate = self.invalidate.read();
+        let _invalidate = self.invalidate_shared();
         loop {
             let most = 1 << (self.random() % (self.folio_pages.ilog2() as u64 + 1));
             let folio = self.mapping.get(index, most);

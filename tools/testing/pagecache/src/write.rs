@@ -8,7 +8,7 @@ use crate::{
     Errno, File, Result, EFAULT, PAGE,
 };
 use latchfs_engine::engine::file::{self, Attempt, Bmap, BmapKind, Space};
-use latchfs_host::{CleanRange, InvalidateExcl};
+use latchfs_host::{mutant, CleanRange, InvalidateExcl};
 use std::sync::atomic::Ordering;
 
 /// A user buffer of which all from `readable` on faults.
@@ -58,6 +58,7 @@ impl File {
         let _iolock = self.iolock.write();
         let size = self.i_size();
         if pos > size {
+            self.dio_wait();
             let _invalidate = self.invalidate.write();
             self.zero_range(size, pos - size)?;
         }
@@ -124,7 +125,7 @@ impl File {
             if !data.mapped {
                 continue;
             }
-            if file::cookie(&self.inode) != map.seq {
+            if file::cookie(&self.inode) != map.seq && !mutant!(Seed004Valid) {
                 self.stale.fetch_add(1, Ordering::Relaxed);
                 return Ok(None);
             }
@@ -205,7 +206,7 @@ impl File {
         file::set_isize(&self.inode, self.i_size());
         let undo = file::write_end(&self.m, &self.inode, pos, len, written, map.new);
         if let Some((from, to)) = undo {
-            let _guard = self.invalidate.write();
+            let _guard = (!mutant!(Seed004)).then(|| self.invalidate.write());
             self.delalloc_release(from, to);
         }
     }

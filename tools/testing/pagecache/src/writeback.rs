@@ -9,7 +9,7 @@ use crate::{
     Errno, File, Result, PAGE,
 };
 use latchfs_engine::engine::file::{self, Bmap, BmapKind, WbCtx};
-use latchfs_host::LockedFolio;
+use latchfs_host::{sync_point, LockedFolio};
 use std::sync::{atomic::Ordering, Arc};
 
 /// Folios in one ioend at most.
@@ -41,10 +41,10 @@ impl File {
             ioend: None,
         };
         let mut status = Ok(());
-        for folio in self
-            .mapping
-            .all(start / PAGE, (last / PAGE).saturating_add(1))
-        {
+        let end = (last / PAGE).saturating_add(1);
+        let mut next = start / PAGE;
+        while let Some(folio) = self.mapping.first_from(next).filter(|f| f.index < end) {
+            next = folio.index + folio.pages;
             if one_in > 1 && !self.random().is_multiple_of(one_in) {
                 continue;
             }
@@ -144,6 +144,7 @@ impl File {
                     return Err(errno(e));
                 }
             };
+            sync_point!("wb.mapped", self.ino());
             assert!(map.offset <= pos && pos < map.offset + map.len);
             let len = (to - pos).min((map.offset + map.len).next_multiple_of(PAGE) - pos);
             if map.kind == BmapKind::Hole {

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Seed 003: looked up without the lock, inserted with it. T-003-A to T-003-F.
+
+use super::*;
+use crate::races::{reproduce, Race};
+use latchfs_host::sync_point::points::Mutant;
+use latchfs_pagecache::Errno;
+use std::thread;
+
+#[test]
+fn t_003_b_write_against_a_store_that_reached_the_disk() {
+    let race = Race {
+        name: "T-003-B",
+        mutant: Mutant::Seed003,
+    };
+    reproduce(&race, |s| {
+        let mut seen = Seen::new();
+        let b = Bench::new();
+        s.command(&format!("arm da.after_lookup park key={}", b.ino()));
+        thread::scope(|scope| {
+            // write(2) maps before it locks the folio: it has seen a hole.
+            let write = scope.spawn(|| b.file.write(5 * PAGE + 100, &[1; 50]));
+            s.command("wait da.after_lookup");
+            b.file.store(5 * PAGE, &[2; 10]).expect("store");
+            b.file.write_and_wait(0, u64::MAX);
+            seen.reached(matches!(b.view(5), Some(View::Written { .. })));
+            s.command("release da.after_lookup");
+            seen.must(write.join().unwrap() == Ok(50), "the write fails");
+        });
+        seen.passed(s, "da.after_lookup");
+        seen.must(
+            matches!(b.view(5), Some(View::Written { .. })),
+            "delayed over blocks that the file has",
+        );
+        let read = b.reread(5 * PAGE, 200);
+        let whole = read.len() == 200 && read[..10] == [2; 10] && read[100..150] == [1; 50];
+        seen.must(whole, "data is lost");
+        b.end(&mut seen);
+        seen
+    });
+}
+
+#[test]
+fn t_003_d_write_and_store_into_one_block_reserve_once() {
+    let race = Race {
+        name: "T-003-D",
+        mutant: Mutant::Seed003,
+    };
+    reproduce(&race, |s| {
+        let mut seen = Seen::new();
+        let b = Bench::new();
+        let before = b.available();
+        s.command(&format!("arm da.after_lookup park key={}", b.ino()));
+        thread::scope(|scope| {
+            let write = scope.spawn(|| b.file.write(5 * PAGE + 100, &[1; 50]));
+            s.command("wait da.after_lookup");
+            b.file.store(5 * PAGE, &[2; 10]).expect("store");
+            seen.reached(b.view(5) == Some(View::Delayed));
+            s.command("release da.after_lookup");
+            seen.must(write.join().unwrap() == Ok(50), "the write fails");
+        });
+        seen.passed(s, "da.after_lookup");
+        seen.must(b.counts() == (1, 0), "another number of delayed blocks");
+        seen.must(
+            b.available() + 1 == before,
+            "one block is reserved more than once",
+        );
+        b.end(&mut seen);
+        seen
+    });
+}
+
+#[test]
+fn t_003_e_no_memory_between_reservation_and_entry() {
+    let race = Race {
+        name: "T-003-E",
+        mutant: Mutant::Seed003Reservation,
+    };
+    reproduce(&race, |s| {
+        let mut seen = Seen::new();
+        let b = Bench::new();
+        let before = b.available();
+        let nomem = Errno::NOMEM.raw();
+        s.command(&format!(
+            "arm da.reserved fail={nomem} key={} times=2",
+            b.ino()
+        ));
+        seen.reached(b.file.store(5 * PAGE, &[2; 10]) == Err(Errno::NOMEM));
+        seen.reached(b.file.write(0, &[1; 9000]) == Err(Errno::NOMEM));
+        seen.passed(s, "da.reserved");
+        seen.must(b.counts() == (0, 0), "something is delayed");
+        seen.must(b.available() == before, "reserved space without an owner");
+        seen.must(b.file.store(5 * PAGE, &[2; 10]) == Ok(()), "a store fails");
+        b.end(&mut seen);
+        seen
+    });
+}
