@@ -10,8 +10,8 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help doctor run test test-host test-vm test-long sim module tools kernel-base \
-	kernel-debug shell gdb lint fmt rust-analyzer crash races shuttle-long \
-	bench bench-host clean \
+	kernel-debug shell gdb lint fmt rust-analyzer crash races fstests \
+	shuttle-long bench bench-host clean \
 	distclean
 
 export KDIR KSRC FS
@@ -68,6 +68,9 @@ crash: ## power failures in the VM: recorded, simulated and real ones (SHORT=1: 
 
 races: ## every race forced on the real build and on its mutant, one table (HOST=1: no VM)
 	@scripts/races.sh $(if $(HOST),host,all)
+
+fstests: ## fstests in the VM (FSTESTS=DIR TIER=smoke|core|quick, or TESTS="generic/001 ...")
+	@scripts/fstests.sh
 
 shuttle-long: ## the models of the concurrency, many more schedules (SCHEDULES=n, 2000000)
 	@LATCHFS_SCHEDULES=$(or $(SCHEDULES),2000000) tools/testing/host/models.sh

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Build a kernel once and print its build directory.
 #
-#   qemu/build-kernel.sh [--config-only|--path] base|debug|debug-long
+#   qemu/build-kernel.sh [--config-only|--path] base|debug|debug-long|uml
 #
 #   --config-only	configure and prepare for module builds, without vmlinux
 #   --path		only say where it is or would be
@@ -22,7 +22,7 @@ while [ $# -gt 1 ]; do
 	esac
 	shift
 done
-kind=${1:?which kernel: base, debug or debug-long}
+kind=${1:?which kernel: base, debug, debug-long or uml}
 src=$("$LATCHFS_TOP/qemu/get-source.sh")
 dir=$(kernel_dir "$kind" "$src")
 read -r -a args <<<"$(kernel_make_args "$kind")"
@@ -72,6 +72,7 @@ build() {
 	local t0=$SECONDS
 	say "$kind kernel: building, about ten minutes on two cores, once"
 	local targets=(bzImage modules)
+	[ "$kind" != uml ] || targets=(linux modules)
 	! grep -q '^CONFIG_GDB_SCRIPTS=y' "$dir/.config" || targets+=(scripts_gdb)
 	quietly "$dir.build.log" kmake -j"$(nproc)" "${targets[@]}"
 	touch "$dir/.built"

@@ -39,6 +39,7 @@ export CLANG_PATH=${CLANG_PATH:-/usr/bin/clang-$LLVM_V}
 kernel_make_args() {
 	case $1 in
 	base)	;;
+	uml)	echo "ARCH=um" ;;
 	*)	echo "LLVM=-$LLVM_V" ;;
 	esac
 }
@@ -48,7 +49,7 @@ toolchain_id() {
 	rustc --version
 	bindgen --version
 	case $1 in
-	base)	gcc -dumpfullversion ;;
+	base | uml)	gcc -dumpfullversion ;;
 	*)	"clang-$LLVM_V" -dumpversion ;;
 	esac
 }
@@ -58,8 +59,9 @@ config_fragments() {
 	local dir=$LATCHFS_TOP/qemu/configs
 	case $1 in
 	base | debug)	echo "$dir/common.config $dir/$1.config" ;;
+	uml)		echo "$dir/uml.config" ;;
 	debug-long)	echo "$dir/common.config $dir/debug.config $dir/debug-long.config" ;;
-	*)		die "no such kernel: $1 (base, debug, debug-long)" ;;
+	*)		die "no such kernel: $1 (base, debug, debug-long, uml)" ;;
 	esac
 }
 

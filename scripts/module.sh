@@ -1,7 +1,7 @@
 #!/bin/bash
 # Build latchfs.ko for a kernel and print its path.
 #
-#   scripts/module.sh base|debug|debug-long [make arguments...]
+#   scripts/module.sh base|debug|debug-long|uml [make arguments...]
 #   KDIR=DIR scripts/module.sh kdir [make arguments...]
 #   RACES=1				with sync points and mutants, in a directory of its own
 #
@@ -10,7 +10,7 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 . "$LATCHFS_TOP/qemu/kernel-env.sh"
 
-kind=${1:?which kernel: base, debug, debug-long or kdir}
+kind=${1:?which kernel: base, debug, debug-long, uml or kdir}
 shift
 case $kind in
 kdir)
