@@ -3,7 +3,7 @@
 //! A mounted file system, and an open file on it.
 
 use crate::{
-    errno, folio::Mapping, ioend::Ioend, Errno, InvalidateLock, IoendLock, Ioends, Iolock, Result,
+    direct::Dio, errno, folio::Mapping, ioend::Ioend, Errno, InvalidateLock, IoendLock, Ioends, Iolock, Result,
     PAGE,
 };
 use latchfs_engine::{
@@ -151,6 +151,10 @@ pub struct File {
     /// When ioends are carried out.
     pub ioends: Ioends,
     pub(crate) queue: Spin<Vec<Ioend>, IoendLock>,
+    /// `i_dio_count`
+    pub(crate) dios: AtomicU64,
+    /// Direct writes that are not carried out yet.
+    pub(crate) dio_queue: Spin<Vec<Dio>, IoendLock>,
     /// Errors to inject.
     pub fail: Fail,
     /// Largest folio, in pages (a power of two).
@@ -175,6 +179,8 @@ impl File {
             size: AtomicU64::new(size),
             ioends: Ioends::Now,
             queue: Spin::new(Vec::new()),
+            dios: AtomicU64::new(0),
+            dio_queue: Spin::new(Vec::new()),
             fail: Fail::default(),
             folio_pages: 16,
             wb_err: Spin::new(None),
@@ -247,6 +253,7 @@ impl File {
     /// Closes the file and drops its page cache: final iput. Dirty data is written first unless the
     /// file has no name.
     pub fn close(self) {
+        self.dio_wait();
         if self.inode.attrs().nlink != 0 {
             self.write_and_wait(0, u64::MAX);
         }

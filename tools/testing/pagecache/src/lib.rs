@@ -15,6 +15,7 @@
 //! carried out at once, or queued and carried out in any order ([`Ioends`]): with a wait for the end
 //! of writeback at the latest. Errors are injected at ioends.
 
+mod direct;
 mod fault;
 mod file;
 mod folio;
@@ -26,6 +27,7 @@ mod write;
 mod writeback;
 mod zero;
 
+pub use direct::{DioEnd, Direct};
 pub use file::{Fail, File, Fs};
 pub use ioend::Ioends;
 pub use latchfs_engine::sys::Errno;

@@ -16,6 +16,7 @@ impl File {
     pub fn truncate_at(&self, size: u64, now: Time) -> Result {
         let _iolock = self.iolock.write();
         let _invalidate = self.invalidate.write();
+        self.dio_wait();
         let plan = file::truncate_plan(&self.m, &self.inode, size).map_err(errno)?;
         if let Some((pos, len)) = plan.zero {
             self.zero_range(pos, len)?;

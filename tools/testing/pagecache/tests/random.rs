@@ -6,7 +6,7 @@
 mod common;
 
 use common::{compare, fsck, Rng, POISON};
-use latchfs_pagecache::{Fs, Ioends};
+use latchfs_pagecache::{Direct, Fs, Ioends};
 
 /// What one case varies.
 struct Case {
@@ -47,9 +47,18 @@ fn run(case: &Case) {
     file.folio_pages = case.folio_pages;
     file.set_ioends(case.ioends);
     let mut model: Vec<u8> = Vec::new();
+    // Direct writes in flight: their ranges, in largest folios.
+    let mut in_flight: Vec<(u64, u64)> = Vec::new();
 
     for op in 0..case.ops {
-        match rng.below(100) {
+        let kind = rng.below(100);
+        // Others may be at work while direct writes are in flight; what looks at data may not.
+        let looks = !matches!(kind, 30..=36 | 65..=92);
+        if looks && !in_flight.is_empty() {
+            file.dio_wait();
+            in_flight.clear();
+        }
+        match kind {
             // write(2), now and then from a buffer that faults.
             0..=29 => {
                 let at = offset(&mut rng, case.most - 70_000);
@@ -73,8 +82,40 @@ fn run(case: &Case) {
                     model[at as usize..end].copy_from_slice(&bytes[..done]);
                 }
             }
+            // write(2) with O_DIRECT: sectors or blocks, from a buffer that is not in memory, or
+            // without waiting for the end.
+            30..=36 => {
+                let unit = if rng.below(3) == 0 { 512 } else { 4096 };
+                let at = offset(&mut rng, case.most - 70_000) / unit * unit;
+                let len = length(&mut rng, 66_000).next_multiple_of(unit);
+                let bytes = rng.bytes(len);
+                let folio = case.folio_pages * 4096;
+                let touched = (at / folio, (at + len).div_ceil(folio));
+                if in_flight.iter().any(|r| r.0 < touched.1 && touched.0 < r.1) {
+                    file.dio_wait();
+                    in_flight.clear();
+                }
+                if rng.below(2) == 0 {
+                    match file.submit_direct(at, &bytes).expect("direct write") {
+                        Direct::Done(n) => assert_eq!(n, bytes.len()),
+                        Direct::Queued(_) => in_flight.push(touched),
+                    }
+                } else {
+                    let resident = match rng.below(4) {
+                        0 => rng.below(len + 1),
+                        _ => len,
+                    };
+                    let done = file.write_direct_from(at, &bytes, resident as usize);
+                    assert_eq!(done, Ok(bytes.len()));
+                }
+                let end = (at + len) as usize;
+                if model.len() < end {
+                    model.resize(end, 0);
+                }
+                model[at as usize..end].copy_from_slice(&bytes);
+            }
             // Stores through a mapping.
-            30..=44 => {
+            37..=44 => {
                 if model.is_empty() {
                     continue;
                 }
@@ -132,7 +173,12 @@ fn run(case: &Case) {
                 };
                 file.writepages(at, last, one_in);
             }
-            75..=79 => file.run_ioends(1 + rng.below(6) as usize),
+            75..=79 => {
+                file.run_ioends(1 + rng.below(6) as usize);
+                for _ in 0..rng.below(6) {
+                    file.run_direct_one();
+                }
+            }
             80..=84 => {
                 let at = offset(&mut rng, case.most);
                 file.fsync(at, at + length(&mut rng, 200_000))
@@ -180,6 +226,7 @@ fn run(case: &Case) {
             }
         }
         if op % 64 == 0 {
+            file.dio_wait();
             file.check();
         }
     }
