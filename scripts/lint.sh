@@ -28,6 +28,7 @@ scripts/lint.py | tee "$out" | grep -v ' passed, ' || true
 read -r passed failed < <(sed -nE 's/^([0-9]+) passed, ([0-9]+) failed$/\1 \2/p' "$out")
 
 try "the lint finds what it is for" scripts/lint-selftest.py
+try "the runner of fstests" tools/testing/fstests/selftest.py
 try "rustfmt" scripts/fmt.sh --check
 
 export CARGO_TARGET_DIR=$LATCHFS_TARGET

@@ -155,7 +155,7 @@ class Machine:
         pending = b""
         with open(self.output, "wb") as out:
             while True:
-                ready, _, _ = select.select([proc.stdout], [], [], 5)
+                ready, _, _ = select.select([proc.stdout], [], [], min(5, self.args.patience / 2))
                 if not ready:
                     if self.state == "up" and time.monotonic() - self.since > self.args.patience:
                         self.state = "killed"

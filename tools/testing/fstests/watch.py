@@ -70,25 +70,21 @@ def verdict(test, output, results):
     return "fail", reason_of(lines)
 
 
+COMPLAINTS = re.compile(
+    r"\[failed, exit status \d+\]|\[dumped core\]|no qualified output|no such test"
+    r"|_check_dmesg: something found in dmesg"
+    r"|_check_\w+: filesystem on \S+ is inconsistent|_check_\w+: [^(]*")
+
+
 def reason_of(lines):
     """What check complained of, and the first lines that differ."""
-    reasons = []
-    for line in lines:
-        text = line.strip()
-        for pattern in (r"\[failed, exit status \d+\]", r"\[dumped core\]", r"no qualified output",
-                        r"_check_dmesg: something found in dmesg",
-                        r"_check_\w+: filesystem on \S+ is inconsistent[^(]*",
-                        r"_check_\w+: .*", r"no such test"):
-            found = re.search(pattern, text)
-            if found:
-                reasons.append(found.group(0).strip())
-                break
+    reasons = [found.strip() for line in lines for found in COMPLAINTS.findall(line)]
     changed = [line.strip() for line in lines if re.match(r"^    [+-](?![+-])", line)]
     added = [line for line in changed if line[0] == "+"]
     # what came too much says more than what is missing
     reasons += (added or changed)[:3]
-    return "; ".join(" ".join(r.split()) for r in reasons)[:400] or "check said: " + \
-        " ".join(" ".join(lines).split())[:200]
+    said = "; ".join(" ".join(r.split()) for r in reasons)
+    return said[:400] or "check said: " + " ".join(" ".join(lines).split())[:200]
 
 
 class Watch:
