@@ -29,6 +29,7 @@ pub mod stats;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod txn;
+pub mod xattr;
 
 pub use error::{Error, Result};
 pub use mount::Mount;

@@ -50,6 +50,7 @@ pub mod superblock;
 pub mod symlink;
 pub mod units;
 pub mod verify;
+pub mod xattr;
 
 #[cfg(test)]
 mod tests;
@@ -72,4 +73,5 @@ pub use self::{
         AgBlock, AgNumber, AgRange, Block, BlockRange, DiskBlock, FileBlock, Ino, Lsn, BLOCK_SIZE,
     },
     verify::verify_block,
+    xattr::{value::AttrBlock, Attr, AttrSpace, AttrValue},
 };

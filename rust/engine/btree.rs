@@ -80,6 +80,7 @@ pub use self::{
     cursor::Cursor,
     destroy::Progress,
     kinds::{
+        Attrs,
         Dirents,
         Extents, //
     },

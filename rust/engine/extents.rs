@@ -19,7 +19,7 @@ pub mod index;
 #[cfg(latchfs_races)]
 mod mutants;
 pub mod ordered;
-mod reserve;
+pub(crate) mod reserve;
 
 pub use self::{
     index::{Counts, ExtentIndex, IndexStock, Piece, Prior, View},

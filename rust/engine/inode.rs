@@ -84,6 +84,8 @@ pub struct InodeInner {
     pub core: Core,
     /// The data fork.
     pub data: Fork,
+    /// The attribute fork. Its `blocks` are not among those of `data`.
+    pub attrs: Fork,
     /// Extents of a regular file: on-disk pieces, delayed ones and those in flight.
     pub index: ExtentIndex,
 }
@@ -142,7 +144,7 @@ impl Inode {
         } else {
             inner.core.disk_size
         };
-        Attrs::of(self.ino, &inner.core, &inner.data, size)
+        Attrs::of(self.ino, inner, size)
     }
 
     /// The generation of this use of the number. Takes the ILOCK shared; may sleep.

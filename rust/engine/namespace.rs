@@ -41,14 +41,14 @@ mod tests;
 
 pub use self::{
     attr::{set_flags, setattr},
-    create::{create, tmpfile},
+    create::{create, create_with_attrs, tmpfile, tmpfile_with_attrs},
     inodegc::{inactivate_later, inodegc_flush, inodegc_kick, start_inodegc, stop_inodegc},
     link::link,
     lookup::{lookup, lookup_ino, parent, readdir},
     orphan::recover_orphans,
     remove::{rmdir, unlink},
     rename::rename,
-    symlink::{readlink, symlink},
+    symlink::{readlink, symlink, symlink_with_attrs},
 };
 
 pub(crate) use self::inodegc::GcWorkers;

@@ -511,9 +511,7 @@ impl<'m> Txn<'m> {
             }
         };
         let slot = InodeSlot::mut_from_bytes(&mut bytes).map_err(|_| Error::new(Errno::UCLEAN))?;
-        inner
-            .core
-            .encode(slot, m.context(), inode.ino, &inner.data, Lsn(0))?;
+        inner.encode(slot, m.context(), inode.ino, Lsn(0))?;
         let literal = (fields & item::LITERAL != 0).then(|| used_literal(&bytes));
         joined.image = Some(Image::Inode {
             block,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Nodes of the one B+tree of the format: extents, directories, later extended attributes.
+//! Nodes of the one B+tree of the format: extents, directories, extended attributes.
 //!
 //! All trees are keyed by a u64. An interior node is a packed, sorted list of (key, child); the key
 //! is a lower bound of everything below the child, which is below the key of the next one. The first
@@ -34,6 +34,7 @@ use super::{
     header::{check_header, BlockHeader, BlockKind, Context, Owner, BODY_OFFSET},
     limits::{MAX_TREE_DEPTH, NODE_ENTRIES, TREE_BODY},
     units::{Block, DiskBlock, BLOCK_SIZE},
+    xattr::Attr,
 };
 
 /// What a tree holds.
@@ -44,6 +45,8 @@ pub enum TreeKind {
     Extents = 1,
     /// Directory entries, keyed by hash and disambiguator; leaves are slotted.
     Dirents = 2,
+    /// Extended attributes, keyed likewise; leaves are slotted.
+    Attrs = 3,
 }
 
 impl TreeKind {
@@ -52,13 +55,14 @@ impl TreeKind {
         match kind {
             1 => Some(TreeKind::Extents),
             2 => Some(TreeKind::Dirents),
+            3 => Some(TreeKind::Attrs),
             _ => None,
         }
     }
 
     /// Whether leaves are slotted (records of variable length) rather than packed.
     pub const fn is_slotted(self) -> bool {
-        matches!(self, TreeKind::Dirents)
+        matches!(self, TreeKind::Dirents | TreeKind::Attrs)
     }
 }
 
@@ -249,6 +253,11 @@ impl TreeBlock {
         Dirent::parse(self.bytes_at(self.slot(n)?)).map(|(entry, _)| entry)
     }
 
+    /// The attribute of slot `n`; [`None`] if there is no such slot or no record in it.
+    pub fn attr(&self, n: usize) -> Option<Attr<'_>> {
+        Attr::parse(self.bytes_at(self.slot(n)?)).map(|(attr, _)| attr)
+    }
+
     /// Checks a block that was read from `at` as node of a tree.
     ///
     /// `owner` is whose tree it should be; [`None`] accepts any. Whether kind and level are those
@@ -310,6 +319,10 @@ impl TreeBlock {
             ensure(at >= heap && at < BLOCK_SIZE, "slot", Range)?;
             let (key, len) = match kind {
                 TreeKind::Dirents => Dirent::verify(self.bytes_at(at), &context.geometry)?,
+                TreeKind::Attrs => {
+                    let attr = Attr::verify(self.bytes_at(at), &context.geometry)?;
+                    (attr.key, attr.record_len())
+                }
                 TreeKind::Extents => return Err(Defect::new("kind", Mismatch)),
             };
             ensure(last.is_none_or(|last| key > last), "record.key", Order)?;

@@ -41,6 +41,8 @@ pub enum BlockKind {
     Tree,
     /// Part of a long symlink target.
     Symlink,
+    /// Part of a large value of an extended attribute.
+    AttrValue,
     /// Log header.
     Log,
     /// Eight inode slots: no header, each slot is verified when it is used.
@@ -57,6 +59,7 @@ impl BlockKind {
             BlockKind::InodeMap => b"LfIM",
             BlockKind::Tree => b"LfTR",
             BlockKind::Symlink => b"LfSY",
+            BlockKind::AttrValue => b"LfXV",
             BlockKind::Log => b"LfLG",
             BlockKind::Inodes => return None,
         };
@@ -71,6 +74,7 @@ impl BlockKind {
             BlockKind::InodeMap => "inode map",
             BlockKind::Tree => "tree node",
             BlockKind::Symlink => "symlink",
+            BlockKind::AttrValue => "attribute value",
             BlockKind::Log => "log header",
             BlockKind::Inodes => "inode block",
         }

@@ -7,7 +7,7 @@ use super::units::{BLOCK_SIZE, CHUNK_INODES};
 /// Version of the format. Frozen when the data path is complete.
 pub const VERSION: u16 = 1;
 /// Revision within the version; raised by each change of a type until the version is frozen.
-pub const FORMAT_REV: u16 = 2;
+pub const FORMAT_REV: u16 = 3;
 
 /// Blocks at the start of the device that never hold anything but the superblock: other file
 /// systems, boot loaders and partition tables have their signatures there, and libblkid looks.
@@ -69,6 +69,14 @@ pub const MAX_NAME: usize = 255;
 pub const MAX_SYMLINK: usize = 4095;
 /// Bytes of a symlink target in one symlink block.
 pub const SYMLINK_BYTES: usize = BLOCK_SIZE - 64;
+/// Longest name of an attribute, its prefix included.
+pub const MAX_ATTR_NAME: usize = 255;
+/// Longest value of an attribute in bytes.
+pub const MAX_ATTR_VALUE: u32 = 65536;
+/// Longest record of an attribute: two fit in a leaf, so one split always makes room.
+pub const MAX_ATTR_RECORD: usize = TREE_BODY / 2 - 2;
+/// Bytes of an attribute's value in one value block.
+pub const ATTR_VALUE_BYTES: usize = BLOCK_SIZE - 64;
 /// Most links to an inode.
 pub const MAX_LINKS: u32 = i32::MAX as u32;
 /// Bytes of the volume label, not terminated when full.

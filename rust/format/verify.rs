@@ -13,6 +13,7 @@ use super::{
     log::LogHeader,
     symlink::SymlinkBlock,
     units::{AgNumber, Block, DiskBlock},
+    xattr::value::AttrBlock,
 };
 
 /// Checks a block of kind `kind` that was read from, or is about to be written to, block `at`.
@@ -46,6 +47,7 @@ pub fn verify_block(
         }
         BlockKind::Tree => TreeBlock::verify(block, context, at, owner),
         BlockKind::Symlink => SymlinkBlock::verify(block, context, at, owner),
+        BlockKind::AttrValue => AttrBlock::verify(block, context, at, owner),
         BlockKind::Log => LogHeader::verify(block, context, at),
         BlockKind::Inodes => Ok(()),
     }

@@ -33,6 +33,8 @@ errnos! {
     IO = 5;
     /// No such device or address (SEEK_DATA beyond the last data).
     NXIO = 6;
+    /// Argument list too long; of an attribute's value (E2BIG).
+    TOOBIG = 7;
     /// Try again.
     AGAIN = 11;
     /// Out of memory.

@@ -19,6 +19,11 @@ use crate::format::{
         ExtentRecord,
         EXTENT_SIZE, //
     },
+    limits::MAX_ATTR_RECORD,
+    xattr::{
+        Attr,
+        ATTR_HEAD, //
+    },
 };
 
 /// The extents of a file, by file block.
@@ -32,6 +37,22 @@ impl TreeKind for Extents {
     fn decode(bytes: &[u8]) -> Option<Extent> {
         let record = ExtentRecord::read_from_bytes(bytes).ok()?;
         Some(record.unpack())
+    }
+}
+
+/// The extended attributes of an inode, by name hash and disambiguator.
+pub struct Attrs;
+
+const _: () = assert!(MAX_ATTR_RECORD == super::page::MAX_RECORD);
+const _: () = assert!(ATTR_HEAD >= super::page::MIN_RECORD);
+
+impl TreeKind for Attrs {
+    const KIND: u8 = btree::TreeKind::Attrs as u8;
+    const SHAPE: Shape = Shape::Slotted(Attr::measure);
+    type Record<'a> = Attr<'a>;
+
+    fn decode(bytes: &[u8]) -> Option<Attr<'_>> {
+        Attr::parse(bytes).map(|(attr, _)| attr)
     }
 }
 

@@ -9,7 +9,7 @@ use crate::format::{
 };
 
 /// Kinds by the number that a buffer stores.
-const KINDS: [BlockKind; 7] = [
+const KINDS: [BlockKind; 8] = [
     BlockKind::AgHeader,
     BlockKind::Bitmap,
     BlockKind::InodeMap,
@@ -17,6 +17,7 @@ const KINDS: [BlockKind; 7] = [
     BlockKind::Symlink,
     BlockKind::Log,
     BlockKind::Inodes,
+    BlockKind::AttrValue,
 ];
 
 /// The number a buffer stores for `kind`.
@@ -48,8 +49,10 @@ pub(super) fn place(kind: BlockKind, context: &Context, at: DiskBlock) -> Result
                 Err(Defect::new("address", DefectKind::Address))
             }
         }
-        BlockKind::InodeMap | BlockKind::Tree | BlockKind::Symlink | BlockKind::Inodes => {
-            geometry.check_block(at, "address")
-        }
+        BlockKind::InodeMap
+        | BlockKind::Tree
+        | BlockKind::Symlink
+        | BlockKind::AttrValue
+        | BlockKind::Inodes => geometry.check_block(at, "address"),
     }
 }

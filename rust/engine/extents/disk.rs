@@ -304,7 +304,7 @@ fn to_inline(m: &Mount, txn: &mut Txn<'_>, ctx: &ExtentCtx, fork: &mut Fork) -> 
         return Ok(());
     }
     // A hidden file does not count its blocks, so there only a single leaf is known to be small.
-    let hidden = usize::from(fork.limit) < slots::MOST * EXTENT_SIZE;
+    let hidden = ctx.owner.as_inode().is_none();
     if fork.root.depth > SMALL_DEPTH || (hidden && fork.root.depth > 1) {
         return Ok(());
     }

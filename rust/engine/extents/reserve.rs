@@ -71,7 +71,7 @@ pub(super) fn worst(fork: &Fork, records: u64) -> u64 {
 }
 
 /// Records that the completions of what `counts` counts can add. A conversion can add two.
-fn records(counts: &Counts) -> u64 {
+pub(crate) fn records(counts: &Counts) -> u64 {
     counts
         .delayed
         .saturating_add(counts.in_flight)

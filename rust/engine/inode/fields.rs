@@ -5,9 +5,11 @@
 use crate::{
     engine::{
         error::{Error, Result},
-        fork::{Fork, INODE_FORK_BYTES},
+        fork::{Fork, TreeRoot},
+        inode::InodeInner,
     },
     format::{
+        self,
         dirent::FileType,
         header::Context,
         inode::InodeSlot,
@@ -129,7 +131,8 @@ pub struct Attrs {
 
 impl Attrs {
     /// The attributes of inode `ino` with these fields. `size` is what users see.
-    pub(crate) fn of(ino: Ino, core: &Core, data: &Fork, size: u64) -> Self {
+    pub(crate) fn of(ino: Ino, inner: &InodeInner, size: u64) -> Self {
+        let core = &inner.core;
         Self {
             ino: ino.0,
             mode: core.mode,
@@ -140,7 +143,7 @@ impl Attrs {
             rdev: core.rdev,
             generation: core.generation,
             size,
-            blocks: data.root.blocks,
+            blocks: inner.blocks(),
             atime: core.atime,
             mtime: core.mtime,
             ctime: core.ctime,
@@ -158,19 +161,70 @@ fn time(secs: I64, nanos: U32) -> Time {
     }
 }
 
-/// Makes `fork` the data fork of a slot that was verified and is in use. ENOMEM, EUCLEAN.
-pub(crate) fn decode_fork(fork: &mut Fork, slot: &InodeSlot) -> Result {
-    let format = slot
-        .data_format()
-        .ok_or_else(|| Error::new(Errno::UCLEAN))?;
-    *fork = Fork::from_disk(
+/// Makes the forks of `inner` those of a slot that was verified and is in use. ENOMEM, EUCLEAN.
+pub(crate) fn decode_forks(inner: &mut InodeInner, slot: &InodeSlot) -> Result {
+    let bad = || Error::new(Errno::UCLEAN);
+    let format = slot.data_format().ok_or_else(bad)?;
+    let attr_blocks = u64::from(slot.attr_blocks.get());
+    let blocks = slot.blocks.get().checked_sub(attr_blocks);
+    inner.data = Fork::from_disk(
         format,
         slot.data_depth,
         slot.data(),
-        slot.blocks.get(),
-        INODE_FORK_BYTES,
+        blocks.ok_or_else(bad)?,
+        usize::from(slot.attr_off.get()),
     )?;
+    inner.attrs = Fork::new(slot.attr_format().ok_or_else(bad)?);
+    match slot.attr_tree() {
+        Some(root) => {
+            inner.attrs.root = TreeRoot {
+                block: root.block,
+                depth: root.depth,
+                blocks: attr_blocks,
+            };
+        }
+        None => inner.attrs.inline.try_extend_from_slice(slot.attrs())?,
+    }
     Ok(())
+}
+
+impl InodeInner {
+    /// Blocks of both forks.
+    pub(crate) fn blocks(&self) -> u64 {
+        let attrs = self.attrs.root.blocks;
+        self.data.root.blocks.saturating_add(attrs)
+    }
+
+    /// Makes `slot`, whatever it was, the sealed slot of `ino` with this content; with mode 0 a free
+    /// one. EUCLEAN if the forks do not fit, which the engine prevents.
+    pub(crate) fn encode(
+        &self,
+        slot: &mut InodeSlot,
+        context: &Context,
+        ino: Ino,
+        lsn: Lsn,
+    ) -> Result {
+        slot.reset(context, ino, self.core.generation);
+        if self.core.mode != 0 {
+            self.core.encode(slot);
+            slot.blocks = U64::new(self.blocks());
+            let attrs = &self.attrs;
+            let root = format::TreeRoot {
+                block: attrs.root.block,
+                depth: attrs.root.depth,
+            };
+            // CAST: changes of attributes stay below that.
+            let blocks = attrs.root.blocks as u32;
+            let attrs = slot.set_attrs(attrs.format, root, blocks, &attrs.inline);
+            let mut scratch = [0; 8];
+            let (format, depth, bytes) = self.data.to_disk(&mut scratch);
+            if !attrs || !slot.set_data(format, depth, bytes) {
+                return Err(Error::new(Errno::UCLEAN));
+            }
+        }
+        slot.seal(context, lsn);
+        Ok(())
+    }
 }
 
 impl Core {
@@ -194,45 +248,26 @@ impl Core {
         self.parent = Ino(slot.parent.get());
     }
 
-    /// Makes `slot`, whatever it was, the sealed slot of `ino` with these fields and this data
-    /// fork; with mode 0 a free one. EUCLEAN if the fork does not fit, which the engine prevents.
-    pub(crate) fn encode(
-        &self,
-        slot: &mut InodeSlot,
-        context: &Context,
-        ino: Ino,
-        data: &Fork,
-        lsn: Lsn,
-    ) -> Result {
-        slot.reset(context, ino, self.generation);
-        if self.mode != 0 {
-            slot.mode = U16::new(self.mode);
-            slot.uid = U32::new(self.uid);
-            slot.gid = U32::new(self.gid);
-            slot.projid = U32::new(self.projid);
-            slot.nlink = U32::new(self.nlink);
-            slot.rdev = U32::new(self.rdev);
-            slot.size = U64::new(self.disk_size);
-            slot.blocks = U64::new(data.root.blocks);
-            slot.atime = I64::new(self.atime.secs);
-            slot.mtime = I64::new(self.mtime.secs);
-            slot.ctime = I64::new(self.ctime.secs);
-            slot.btime = I64::new(self.btime.secs);
-            slot.atime_ns = U32::new(self.atime.nanos);
-            slot.mtime_ns = U32::new(self.mtime.nanos);
-            slot.ctime_ns = U32::new(self.ctime.nanos);
-            slot.btime_ns = U32::new(self.btime.nanos);
-            slot.version = U64::new(self.version);
-            slot.flags = U64::new(self.flags);
-            slot.flags2 = U64::new(self.flags2);
-            slot.parent = U64::new(self.parent.0);
-            let mut scratch = [0; 8];
-            let (format, depth, bytes) = data.to_disk(&mut scratch);
-            if !slot.set_data(format, depth, bytes) {
-                return Err(Error::new(Errno::UCLEAN));
-            }
-        }
-        slot.seal(context, lsn);
-        Ok(())
+    /// Puts the fields into a slot that was reset.
+    fn encode(&self, slot: &mut InodeSlot) {
+        slot.mode = U16::new(self.mode);
+        slot.uid = U32::new(self.uid);
+        slot.gid = U32::new(self.gid);
+        slot.projid = U32::new(self.projid);
+        slot.nlink = U32::new(self.nlink);
+        slot.rdev = U32::new(self.rdev);
+        slot.size = U64::new(self.disk_size);
+        slot.atime = I64::new(self.atime.secs);
+        slot.mtime = I64::new(self.mtime.secs);
+        slot.ctime = I64::new(self.ctime.secs);
+        slot.btime = I64::new(self.btime.secs);
+        slot.atime_ns = U32::new(self.atime.nanos);
+        slot.mtime_ns = U32::new(self.mtime.nanos);
+        slot.ctime_ns = U32::new(self.ctime.nanos);
+        slot.btime_ns = U32::new(self.btime.nanos);
+        slot.version = U64::new(self.version);
+        slot.flags = U64::new(self.flags);
+        slot.flags2 = U64::new(self.flags2);
+        slot.parent = U64::new(self.parent.0);
     }
 }

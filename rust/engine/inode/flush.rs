@@ -132,5 +132,5 @@ fn encode(
     lsn: Lsn,
 ) -> Result {
     let slot = InodeSlot::of_mut(block, ino).ok_or_else(|| Error::new(Errno::UCLEAN))?;
-    inner.core.encode(slot, context, ino, &inner.data, lsn)
+    inner.encode(slot, context, ino, lsn)
 }

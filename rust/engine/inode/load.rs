@@ -4,7 +4,7 @@
 
 use super::{
     cache::Found,
-    fields::decode_fork,
+    fields::decode_forks,
     lock::NEST_NEW,
     Inode,
     InodeRef, //
@@ -118,7 +118,7 @@ fn read_slot(m: &Mount, ino: Ino, block: DiskBlock) -> Result<InodeRef> {
         }
         let inner = &mut *inner;
         inner.core.decode(slot);
-        decode_fork(&mut inner.data, slot)?;
+        decode_forks(inner, slot)?;
         inode.set_kind(&inner.core);
     }
     Ok(inode)

@@ -6,7 +6,7 @@ use super::Change;
 use crate::{
     engine::{
         error::{Error, Result},
-        inode::{fields::S_IALLUGO, InodeRef, InodeWrite},
+        inode::{fields::S_IALLUGO, Core, InodeRef, InodeWrite},
         mount::Mount,
         txn::{res, Txn},
     },
@@ -25,24 +25,30 @@ fn begin<'m, 'i>(m: &'m Arc<Mount>, inode: &'i InodeRef) -> Result<(Txn<'m>, Ino
     Ok((txn, inner))
 }
 
+impl Core {
+    /// Becomes what `change` says.
+    pub(crate) fn apply(&mut self, change: &Change) {
+        if let Some(mode) = change.mode {
+            self.mode = (self.mode & !S_IALLUGO) | (mode & S_IALLUGO);
+        }
+        self.uid = change.uid.unwrap_or(self.uid);
+        self.gid = change.gid.unwrap_or(self.gid);
+        self.projid = change.projid.unwrap_or(self.projid);
+        self.atime = change.atime.unwrap_or(self.atime);
+        self.mtime = change.mtime.unwrap_or(self.mtime);
+        self.ctime = change.ctime.unwrap_or(self.ctime);
+        match change.version {
+            Some(version) => self.version = self.version.max(version),
+            None => self.bump(),
+        }
+    }
+}
+
 /// Changes attributes other than the size. One transaction under the ILOCK. Nothing may be held but
 /// i_rwsem. May sleep. EROFS, EIO, ENOMEM, EUCLEAN.
 pub fn setattr(m: &Arc<Mount>, inode: &InodeRef, change: &Change) -> Result {
     let (mut txn, mut inner) = begin(m, inode)?;
-    let core = &mut inner.core;
-    if let Some(mode) = change.mode {
-        core.mode = (core.mode & !S_IALLUGO) | (mode & S_IALLUGO);
-    }
-    core.uid = change.uid.unwrap_or(core.uid);
-    core.gid = change.gid.unwrap_or(core.gid);
-    core.projid = change.projid.unwrap_or(core.projid);
-    core.atime = change.atime.unwrap_or(core.atime);
-    core.mtime = change.mtime.unwrap_or(core.mtime);
-    core.ctime = change.ctime.unwrap_or(core.ctime);
-    match change.version {
-        Some(version) => core.version = core.version.max(version),
-        None => core.bump(),
-    }
+    inner.core.apply(change);
     txn.log_core(inode, &inner)?;
     txn.commit()
 }

@@ -12,6 +12,7 @@ use crate::{
         inode::{lock::NEST_NEW, Core, InodeInner, InodeRef, InodeWrite},
         mount::Mount,
         txn::{res, Txn, TxnRes},
+        xattr::{initial_res, set_initial, InitAttr},
     },
     format::{dirent::FileType, inode::FLAG_ALL, units::Ino},
     sys::{self, Arc, Errno},
@@ -25,13 +26,25 @@ use crate::{
 /// directory was removed, ENOTDIR, EMLINK, ENAMETOOLONG, EINVAL, ENOSPC, EROFS, EIO, ENOMEM,
 /// EUCLEAN, EBADMSG.
 pub fn create(m: &Arc<Mount>, dir: &InodeRef, name: &[u8], new: &NewInode) -> Result<InodeRef> {
+    create_with_attrs(m, dir, name, new, &[])
+}
+
+/// [`create`] of an inode that has `attrs` from its first moment: ACLs from its directory, labels.
+/// Also E2BIG if these are more than one transaction can have.
+pub fn create_with_attrs(
+    m: &Arc<Mount>,
+    dir: &InodeRef,
+    name: &[u8],
+    new: &NewInode,
+    attrs: &[InitAttr<'_>],
+) -> Result<InodeRef> {
     let format = match FileType::from_mode(new.mode) {
         Some(FileType::Regular) => ForkFormat::InlineExtents,
         Some(FileType::Directory) => ForkFormat::InlineDir,
         Some(FileType::Symlink) | None => return Err(Error::new(Errno::INVAL)),
         Some(_) => ForkFormat::None,
     };
-    create_with(m, dir, name, new, res::CREATE, |_, _, inner| {
+    create_with(m, dir, name, new, attrs, res::CREATE, |_, _, inner| {
         inner.data = Fork::new(format);
         Ok(())
     })
@@ -44,10 +57,12 @@ pub(super) fn create_with(
     dir: &InodeRef,
     name: &[u8],
     new: &NewInode,
+    attrs: &[InitAttr<'_>],
     res: TxnRes,
     fill: impl FnOnce(&mut Txn<'_>, Ino, &mut InodeInner) -> Result,
 ) -> Result<InodeRef> {
     dir::check_name(name)?;
+    let res = res.and(initial_res(attrs)?);
     let is_dir = FileType::from_mode(new.mode) == Some(FileType::Directory);
     let claim = ialloc::claim(m, dir.ino, is_dir)?;
     let inode = claim.object()?;
@@ -81,6 +96,7 @@ pub(super) fn create_with(
         n.core.parent = dir.ino;
     }
     fill(&mut txn, claim.ino, &mut n)?;
+    set_initial(m, &mut txn, claim.ino, &mut n, attrs)?;
     txn.log_inode(dir, &d)?;
     finish(txn, &mut delta, claim, &inode, &n)?;
     drop(n);
@@ -91,13 +107,24 @@ pub(super) fn create_with(
 /// crash, unless [`link`](super::link()) gives it a name. `dir` says where on disk it goes. Locks
 /// and errors as [`create`].
 pub fn tmpfile(m: &Arc<Mount>, dir: &InodeRef, new: &NewInode) -> Result<InodeRef> {
+    tmpfile_with_attrs(m, dir, new, &[])
+}
+
+/// [`tmpfile`] with the attributes of [`create_with_attrs`].
+pub fn tmpfile_with_attrs(
+    m: &Arc<Mount>,
+    dir: &InodeRef,
+    new: &NewInode,
+    attrs: &[InitAttr<'_>],
+) -> Result<InodeRef> {
     if FileType::from_mode(new.mode) != Some(FileType::Regular) {
         return Err(Error::new(Errno::INVAL));
     }
+    let res = res::TMPFILE.and(initial_res(attrs)?);
     let claim = ialloc::claim(m, dir.ino, false)?;
     let inode = claim.object()?;
 
-    let mut txn = entry::begin(m, res::TMPFILE, dir)?;
+    let mut txn = entry::begin(m, res, dir)?;
     let mut n = inode.ilock.write_nested(NEST_NEW);
     let mut delta = MapDelta::new(m);
     delta.add(claim.ino, MapOp::AllocOrphan)?;
@@ -105,6 +132,7 @@ pub fn tmpfile(m: &Arc<Mount>, dir: &InodeRef, new: &NewInode) -> Result<InodeRe
 
     n.init(claim.ino, new, 0);
     n.data = Fork::new(ForkFormat::InlineExtents);
+    set_initial(m, &mut txn, claim.ino, &mut n, attrs)?;
     finish(txn, &mut delta, claim, &inode, &n)?;
     drop(n);
     Ok(inode)

@@ -22,6 +22,7 @@ use crate::{
         locks::GcWorkersLock,
         mount::Mount,
         txn::res,
+        xattr,
     },
     format::{dirent::FileType, header::Owner},
     sys::{self, Arc, Spin, Vec, Work, WorkItem},
@@ -205,7 +206,7 @@ fn inactivate(m: &Arc<Mount>, inode: &InodeRef) -> Result {
         Some(FileType::Directory) => free_tree(m, inode)?,
         _ => {}
     }
-
+    xattr::free_all(m, inode)?;
     free_number(m, inode)
 }
 
@@ -226,6 +227,7 @@ fn free_number(m: &Arc<Mount>, inode: &InodeRef) -> Result {
         ..Core::default()
     };
     inner.data = Fork::default();
+    inner.attrs = Fork::default();
     txn.log_inode(inode, &inner)?;
     let locks = delta.apply(&mut txn)?;
     txn.commit()?;
@@ -257,6 +259,7 @@ fn free_tree(m: &Arc<Mount>, inode: &InodeRef) -> Result {
         let done = tree.destroy_step(m, &mut txn, &mut inner.data.root, TREE_STEP, |_| true)?;
         if matches!(done, Progress::Done) {
             inner.data = Fork::new(ForkFormat::InlineDir);
+            inner.share_literal();
             inner.core.disk_size = 0;
         }
         txn.log_inode(inode, &inner)?;

@@ -14,6 +14,7 @@ use crate::{
         inode::{InodeInner, InodeRef},
         mount::Mount,
         txn::{res, FreeKind, Txn},
+        xattr::InitAttr,
     },
     format::{
         dirent::FileType,
@@ -37,6 +38,18 @@ pub fn symlink(
     new: &NewInode,
     target: &[u8],
 ) -> Result<InodeRef> {
+    symlink_with_attrs(m, dir, name, new, target, &[])
+}
+
+/// [`symlink`] with the attributes of [`create_with_attrs`](super::create_with_attrs()).
+pub fn symlink_with_attrs(
+    m: &Arc<Mount>,
+    dir: &InodeRef,
+    name: &[u8],
+    new: &NewInode,
+    target: &[u8],
+    attrs: &[InitAttr<'_>],
+) -> Result<InodeRef> {
     if target.len() > MAX_SYMLINK {
         return Err(Error::new(Errno::NAMETOOLONG));
     }
@@ -48,16 +61,22 @@ pub fn symlink(
         ..*new
     };
     if target.len() <= LITERAL_SIZE {
-        return create_with(m, dir, name, &new, res::CREATE, |_, _, inner| {
+        return create_with(m, dir, name, &new, attrs, res::CREATE, |_, _, inner| {
             inner.data = Fork::new(ForkFormat::InlineSymlink);
             inner.data.inline.must_extend_from_slice(target);
             inner.core.disk_size = target.len() as u64;
             Ok(())
         });
     }
-    create_with(m, dir, name, &new, res::SYMLINK, |txn, ino, inner| {
-        write_target(m, txn, ino, inner, target)
-    })
+    create_with(
+        m,
+        dir,
+        name,
+        &new,
+        attrs,
+        res::SYMLINK,
+        |txn, ino, inner| write_target(m, txn, ino, inner, target),
+    )
 }
 
 /// Puts a long target into blocks.

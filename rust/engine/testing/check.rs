@@ -23,6 +23,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::string::String;
 use std::vec::Vec;
 
+mod attrs;
+
+pub(crate) use attrs::Values;
+
 /// What the image has.
 #[derive(Debug, Default)]
 pub(crate) struct Summary {
@@ -37,6 +41,8 @@ pub(crate) struct Summary {
     pub(crate) file_extents: Vec<usize>,
     /// Extents of every inode.
     pub(crate) extents: BTreeMap<u64, Vec<Extent>>,
+    /// Attributes of every inode.
+    pub(crate) attrs: BTreeMap<u64, Values>,
 }
 
 type Check<T = ()> = Result<T, String>;
@@ -321,7 +327,7 @@ impl Checker<'_> {
                 }
                 _ => (Vec::new(), None, 0),
             };
-            let mut blocks = nodes;
+            let mut blocks = nodes + self.attributes(ino, &slot, seed)?;
             for extent in &extents {
                 self.take(extent.range(), "file content")?;
                 blocks += u64::from(extent.len);

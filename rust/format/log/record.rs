@@ -95,6 +95,7 @@ pub const fn block_kind_code(kind: BlockKind) -> Option<u16> {
         BlockKind::InodeMap => 3,
         BlockKind::Tree => 4,
         BlockKind::Symlink => 5,
+        BlockKind::AttrValue => 6,
         BlockKind::Log | BlockKind::Inodes => return None,
     })
 }
@@ -107,6 +108,7 @@ pub const fn block_kind_from(code: u16) -> Option<BlockKind> {
         3 => BlockKind::InodeMap,
         4 => BlockKind::Tree,
         5 => BlockKind::Symlink,
+        6 => BlockKind::AttrValue,
         _ => return None,
     })
 }
@@ -502,7 +504,8 @@ fn owner_exists(owner: Owner, kind: BlockKind, geometry: &Geometry) -> bool {
         owner == Owner::inode_map(ag) || (kind == BlockKind::Tree && owner == Owner::inode_file(ag))
     };
     let ag = AgNumber(owner.0 as u32);
-    kind != BlockKind::Symlink && ag.0 < geometry.ag_count() && hidden(ag)
+    let inodes_only = matches!(kind, BlockKind::Symlink | BlockKind::AttrValue);
+    !inodes_only && ag.0 < geometry.ag_count() && hidden(ag)
 }
 
 /// Number of inode slot `k` of block `n` of a chunk whose first inode is `first`.

@@ -198,7 +198,7 @@ fn wrong_fields_are_named() {
                 ("block", 8, &log),
                 ("block", 8, &[0xff; 8]),
                 ("block_kind", 16, &[0]),
-                ("block_kind", 16, &[6]),
+                ("block_kind", 16, &[7]),
                 ("block", 16, &[1]),
                 ("block", 16, &[2]),
                 ("owner", 16, &[3]),

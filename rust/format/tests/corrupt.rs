@@ -255,7 +255,7 @@ fn extent_leaf() {
     let damages: &[Damage<'_>] = &[
         ("level", &|b| b[LEVEL] = 8),
         ("kind", &|b| b[KIND] = 0),
-        ("kind", &|b| b[KIND] = 3),
+        ("kind", &|b| b[KIND] = 4),
         ("count", &|b| set(b, COUNT, &[0, 0])),
         ("count", &|b| set(b, COUNT, &[253, 0])),
         // One more than there are: the next record is all zero.
@@ -428,11 +428,13 @@ fn inode() {
         ("ctime_ns", |i| i.ctime_ns.set(u32::MAX)),
         ("btime_ns", |i| i.btime_ns.set(u32::MAX)),
         ("attr_format", |i| i.attr_format = 1),
-        ("attr_depth", |i| i.attr_depth = 1),
-        ("attr_len", |i| i.attr_len.set(1)),
+        ("attr_format", |i| i.attr_format = 8),
+        ("attr_len", |i| i.attr_len.set(321)),
         ("attr_off", |i| i.attr_off.set(319)),
         ("attr_off", |i| i.attr_off.set(0xffff)),
         ("data_format", |i| i.data_format = 6),
+        ("data_format", |i| i.data_format = 7),
+        ("data_format", |i| i.data_format = 8),
         ("data_len", |i| i.data_len.set(321)),
     ];
     let special: &[(&InodeSlot, &[SlotDamage])] = &[

@@ -9,11 +9,11 @@ use std::fmt::Write;
 
 use crate::format::{
     ag::*, bitmap::*, btree::*, dirent::*, extent::*, hash::*, header::*, imap::*, inode::*,
-    limits::*, log::block::*, log::record::*, log::*, superblock::*, symlink::*, *,
+    limits::*, log::block::*, log::record::*, log::*, superblock::*, symlink::*, xattr::*, *,
 };
 
 /// The fingerprint of `FORMAT_REV`.
-const EXPECTED: (u16, u32) = (2, 2737825249);
+const EXPECTED: (u16, u32) = (3, 182275351);
 
 /// Size of the field a pointer points at.
 fn size_behind<T>(_: *const T) -> usize {
@@ -199,6 +199,8 @@ fn description() -> String {
             attr_len,
             attr_off,
             parent,
+            attr_block,
+            attr_blocks,
             spare,
             literal,
         }
@@ -227,6 +229,17 @@ fn description() -> String {
             len,
             spare,
             target
+        }
+    );
+    describe!(
+        out,
+        AttrBlock {
+            header,
+            key,
+            index,
+            len,
+            spare,
+            value
         }
     );
     describe!(
@@ -323,6 +336,7 @@ fn log_kinds() -> u64 {
         BlockKind::InodeMap,
         BlockKind::Tree,
         BlockKind::Symlink,
+        BlockKind::AttrValue,
     ];
     let records = records.iter().map(|kind| *kind as u64);
     let blocks = blocks
@@ -338,6 +352,7 @@ fn constants(out: &mut String) {
         BlockKind::InodeMap,
         BlockKind::Tree,
         BlockKind::Symlink,
+        BlockKind::AttrValue,
         BlockKind::Log,
     ];
     for kind in kinds {
@@ -365,6 +380,22 @@ fn constants(out: &mut String) {
         ("map_chunks", u64::from(MAP_CHUNKS)),
         ("depth", u64::from(MAX_TREE_DEPTH)),
         ("dirent_head", DIRENT_HEAD as u64),
+        ("attr_head", (ATTR_HEAD | MAX_ATTR_RECORD << 16) as u64),
+        ("attr_value", u64::from(MAX_ATTR_VALUE)),
+        (
+            "attr_spaces",
+            (0..8).fold(0, |n, s| {
+                n << 1 | u64::from(AttrSpace::from_disk(s).is_some())
+            }),
+        ),
+        (
+            "attr_hash",
+            u64::from(attr_hash(
+                0x0123_4567_89ab_cdef,
+                AttrSpace::User,
+                b"latchfs",
+            )),
+        ),
         ("dirent_key", key(0x8001_0203, 0x7fff_fffe)),
         ("owner_ag", Owner::ag(AgNumber(5)).0),
         ("owner_file", Owner::inode_file(AgNumber(5)).0),
@@ -378,11 +409,13 @@ fn constants(out: &mut String) {
         ("features", COMPAT_ALL | RO_COMPAT_ALL | INCOMPAT_ALL),
         (
             "kinds",
-            TreeKind::Extents as u64 | (TreeKind::Dirents as u64) << 8,
+            TreeKind::Extents as u64
+                | (TreeKind::Dirents as u64) << 8
+                | (TreeKind::Attrs as u64) << 16,
         ),
         (
             "formats",
-            (0..8).fold(0, |n, f| {
+            (0..9).fold(0, |n, f| {
                 n << 1 | u64::from(ForkFormat::from_disk(f).is_some())
             }),
         ),
@@ -405,6 +438,21 @@ fn constants(out: &mut String) {
     };
     let len = entry.encode(&mut dirent).unwrap();
     writeln!(out, "dirent {:?}", &dirent[..len]).unwrap();
+    let mut record = [0; 64];
+    for value in [
+        AttrValue::Here(b"value"),
+        AttrValue::Blocks(&pack_run(BlockRange::new(DiskBlock(6), 2)).unwrap()),
+    ] {
+        let attr = Attr {
+            key: 1,
+            space: AttrSpace::Security as u8,
+            name: b"name",
+            len: 5,
+            value,
+        };
+        let len = attr.encode(&mut record).unwrap();
+        writeln!(out, "attr {:?}", &record[..len]).unwrap();
+    }
 }
 
 #[test]

@@ -6,8 +6,8 @@
 use latchfs_engine::format::{
     header::reseal,
     limits::{MAX_TREE_DEPTH, NODE_ENTRIES},
-    Block, Context, Dirent, DiskBlock, Extent, NodeEntry, Owner, TreeBlock, TreeKind, TreeRoot,
-    BLOCK_SIZE,
+    Attr, Block, Context, Dirent, DiskBlock, Extent, NodeEntry, Owner, TreeBlock, TreeKind,
+    TreeRoot, BLOCK_SIZE,
 };
 use zerocopy::{
     little_endian::{U16, U64},
@@ -138,6 +138,13 @@ fn emit(
 /// The record of an extent; [`None`] if it is none that can be written.
 pub fn extent_record(extent: &Extent) -> Option<Record> {
     Some((extent.file.0, extent.pack()?.as_bytes().to_vec()))
+}
+
+/// The record of an attribute.
+pub fn attr_record(attr: &Attr<'_>) -> Record {
+    let mut bytes = vec![0; attr.record_len()];
+    attr.encode(&mut bytes);
+    (attr.key, bytes)
 }
 
 /// The record of a directory entry; [`None`] if the name is too long.

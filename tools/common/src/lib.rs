@@ -8,6 +8,7 @@ pub mod overlay;
 pub mod size;
 pub mod target;
 pub mod volume;
+pub mod xattr;
 
 pub use cli::Failure;
 pub use overlay::Overlay;

@@ -10,10 +10,11 @@ use latchfs_engine::format::{
     hash,
     inode::*,
     superblock::{STATE_CLEAN, STATE_ERRORS},
-    AgHeader, AgNumber, BlockHeader, BlockKind, DiskBlock, FileType, ForkFormat, Geometry, Ino,
-    InodeSlot, MapBlock, Owner, Superblock, TreeKind, TreeRoot, BLOCK_SIZE,
+    xattr, AgHeader, AgNumber, BlockHeader, BlockKind, DiskBlock, FileType, ForkFormat, Geometry,
+    Ino, InodeSlot, MapBlock, Owner, Superblock, TreeKind, TreeRoot, BLOCK_SIZE,
 };
 use latchfs_tool::volume::{self, Node, Volume};
+use latchfs_tool::xattr as xattr_tool;
 use latchfs_tool::Failure;
 
 use crate::model::*;
@@ -211,6 +212,18 @@ pub fn inode(volume: &Volume, file: &str) -> Result<Inode> {
         },
         data_len: slot.data_len.get(),
         data_depth: slot.data_depth,
+        attr_format: match slot.attr_format() {
+            Some(format) => format_name(format).into(),
+            None => format!("{} (none that exists)", slot.attr_format),
+        },
+        attr_len: slot.attr_len.get(),
+        attr_off: slot.attr_off.get(),
+        attr_depth: slot.attr_depth,
+        attr_blocks: slot.attr_blocks.get(),
+        attr_block: slot.attr_tree().map(|root| root.block.0),
+        attributes: xattr::attrs(slot.attrs())
+            .map(|attr| attribute(&xattr_tool::Attribute::of(&attr)))
+            .collect(),
         parent: slot.parent.get(),
         root: slot.tree().map(|root| root.block.0),
         extents: slot.extents().iter().map(|e| extent(&e.unpack())).collect(),
@@ -251,9 +264,14 @@ fn find_tree(volume: &Volume, file: &str) -> Result<(TreeRoot, Owner)> {
         };
         return Ok((root.tree().ok_or_else(none)?, owner));
     }
-    let ino = volume.resolve(file.as_bytes())?;
+    let (path, attrs) = match file.strip_suffix(":attrs") {
+        Some(path) => (path, true),
+        None => (file, false),
+    };
+    let ino = volume.resolve(path.as_bytes())?;
     let (slot, _) = volume.slot(ino)?;
-    Ok((slot.tree().ok_or_else(none)?, Owner::inode(ino)))
+    let root = if attrs { slot.attr_tree() } else { slot.tree() };
+    Ok((root.ok_or_else(none)?, Owner::inode(ino)))
 }
 
 fn tree_node(visit: &Node<'_>) -> crate::model::Node {
@@ -268,6 +286,7 @@ fn tree_node(visit: &Node<'_>) -> crate::model::Node {
         kind: match kind {
             Some(TreeKind::Extents) => "extents".into(),
             Some(TreeKind::Dirents) => "entries".into(),
+            Some(TreeKind::Attrs) => "attributes".into(),
             None => format!("{} (none that exists)", node.kind),
         },
         lsn: node.header.lsn.get(),
@@ -291,7 +310,15 @@ fn tree_node(visit: &Node<'_>) -> crate::model::Node {
         } else {
             Vec::new()
         },
-        entries: if slotted {
+        attributes: if leaf && kind == Some(TreeKind::Attrs) {
+            let attrs = (0..node.count()).filter_map(|n| node.attr(n));
+            attrs
+                .map(|attr| attribute(&xattr_tool::Attribute::of(&attr)))
+                .collect()
+        } else {
+            Vec::new()
+        },
+        entries: if leaf && kind == Some(TreeKind::Dirents) {
             let entries = (0..node.count()).filter_map(|n| node.dirent(n));
             entries
                 .map(|e| {
@@ -324,6 +351,7 @@ pub fn block(volume: &Volume, number: u64) -> Result<Block> {
         BlockKind::InodeMap,
         BlockKind::Tree,
         BlockKind::Symlink,
+        BlockKind::AttrValue,
         BlockKind::Log,
     ];
     let kind = kinds
@@ -368,7 +396,52 @@ pub fn block(volume: &Volume, number: u64) -> Result<Block> {
 }
 
 pub fn stat(volume: &Volume, file: &str) -> Result<Stat> {
-    stat_of(volume, volume.resolve(file.as_bytes())?)
+    let ino = volume.resolve(file.as_bytes())?;
+    let (slot, _) = volume.slot(ino)?;
+    let mut attributes = Vec::new();
+    for found in volume.attributes(ino, &slot)? {
+        let value = match volume.attribute_value(ino, &found) {
+            Ok(value) => shown(&value),
+            Err(error) => format!("({error})"),
+        };
+        attributes.push(Attribute {
+            name: name(&found.full_name()),
+            len: found.len,
+            value: Some(value),
+            key: None,
+            blocks: None,
+        });
+    }
+    attributes.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(Stat {
+        attributes,
+        ..stat_of(volume, ino)?
+    })
+}
+
+/// The beginning of a value as text.
+fn shown(value: &[u8]) -> String {
+    const MOST: usize = 64;
+    let start = name(&value[..value.len().min(MOST)]);
+    match value.len() {
+        ..=MOST => start,
+        _ => format!("{start}..."),
+    }
+}
+
+/// The record of an attribute.
+fn attribute(attr: &xattr_tool::Attribute) -> Attribute {
+    let runs = attr.runs.iter();
+    Attribute {
+        name: name(&attr.full_name()),
+        len: attr.len,
+        value: attr.here.as_ref().map(|value| shown(value)),
+        key: Some(attr.key),
+        blocks: attr.here.is_none().then(|| {
+            runs.map(|run| format!("{}+{}", run.start, run.len))
+                .collect()
+        }),
+    }
 }
 
 fn stat_of(volume: &Volume, ino: Ino) -> Result<Stat> {
@@ -398,6 +471,7 @@ fn stat_of(volume: &Volume, ino: Ino) -> Result<Stat> {
         mtime: time(slot.mtime.get(), slot.mtime_ns.get()),
         ctime: time(slot.ctime.get(), slot.ctime_ns.get()),
         btime: time(slot.btime.get(), slot.btime_ns.get()),
+        attributes: Vec::new(),
         defect: defect.map(|defect| defect.to_string()),
     })
 }
@@ -504,6 +578,8 @@ fn format_name(format: ForkFormat) -> &'static str {
         ForkFormat::InlineDir => "inline directory",
         ForkFormat::DirTree => "directory tree",
         ForkFormat::InlineSymlink => "inline symlink",
+        ForkFormat::InlineAttrs => "inline attributes",
+        ForkFormat::AttrTree => "attribute tree",
     }
 }
 

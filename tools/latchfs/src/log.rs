@@ -9,7 +9,7 @@ use latchfs_engine::{
     },
     format::{
         log::{block_at, body_index, record::Record},
-        AgHeader, BlockKind, Lsn, MapBlock, Owner, SymlinkBlock, TreeBlock,
+        AgHeader, AttrBlock, BlockKind, Lsn, MapBlock, Owner, SymlinkBlock, TreeBlock,
     },
 };
 use latchfs_tool::{Failure, Volume};
@@ -176,6 +176,7 @@ fn detail(kind: BlockKind, chunks: u32, data: &[u8]) -> String {
             format!(", level {}, {} entries", node.level, node.count.get())
         }
         BlockKind::Symlink => format!(", part {}", SymlinkBlock::of(block).index.get()),
+        BlockKind::AttrValue => format!(", part {}", AttrBlock::of(block).index.get()),
         _ => String::new(),
     }
 }

@@ -54,7 +54,8 @@ enum Command {
     Tree {
         /// Block device or file
         device: PathBuf,
-        /// Path from the root, or inode number; ag:N:inodes and ag:N:map for the hidden files
+        /// Path from the root, or inode number, with :attrs for its attributes; ag:N:inodes and ag:N:map
+        /// for the hidden files
         file: String,
     },
     /// What a block is

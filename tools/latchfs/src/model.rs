@@ -124,6 +124,19 @@ pub struct Entry {
     pub name: String,
 }
 
+/// An extended attribute.
+#[derive(Debug, Serialize)]
+pub struct Attribute {
+    pub name: String,
+    pub len: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub blocks: Option<Vec<String>>,
+}
+
 /// An inode as it is on disk.
 #[derive(Debug, Serialize)]
 pub struct Inode {
@@ -153,9 +166,18 @@ pub struct Inode {
     pub data_format: String,
     pub data_len: u16,
     pub data_depth: u8,
+    pub attr_format: String,
+    pub attr_len: u16,
+    pub attr_off: u16,
+    pub attr_depth: u8,
+    pub attr_blocks: u32,
     pub parent: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub root: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attr_block: Option<u64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub attributes: Vec<Attribute>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub extents: Vec<Extent>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -184,6 +206,8 @@ pub struct Node {
     pub extents: Vec<Extent>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub entries: Vec<Entry>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub attributes: Vec<Attribute>,
 }
 
 /// An entry of an interior node.
@@ -239,6 +263,8 @@ pub struct Stat {
     pub mtime: String,
     pub ctime: String,
     pub btime: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub attributes: Vec<Attribute>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub defect: Option<String>,
 }

@@ -84,6 +84,28 @@ pub fn listing(volume: &Volume) -> Result<String, Failure> {
     Ok(out)
 }
 
+/// Number of attributes, and checksum of all names and values in the order of names.
+fn attributes(
+    volume: &Volume,
+    ino: Ino,
+    slot: &latchfs_engine::format::InodeSlot,
+) -> Result<Option<String>, Failure> {
+    let mut all = Vec::new();
+    for attr in volume.attributes(ino, slot)? {
+        all.push((attr.full_name(), volume.attribute_value(ino, &attr)?));
+    }
+    Ok(summary(&mut all))
+}
+
+/// What the listing says of these attributes.
+pub fn summary(all: &mut [(Vec<u8>, Vec<u8>)]) -> Option<String> {
+    all.sort();
+    let crc = all.iter().fold(0, |crc, (name, value)| {
+        latchfs_host::crc32c(latchfs_host::crc32c(crc, name), value)
+    });
+    (!all.is_empty()).then(|| format!("attributes {} crc {crc:08x}", all.len()))
+}
+
 fn list(volume: &Volume, dir: Ino, path: &str, out: &mut String) -> Result<(), Failure> {
     let mut entries = volume.entries(dir)?;
     entries.sort_by(|a, b| a.name.cmp(&b.name));
@@ -122,6 +144,9 @@ fn list(volume: &Volume, dir: Ino, path: &str, out: &mut String) -> Result<(), F
             slot.blocks.get(),
             slot.mtime.get(),
         );
+        if let Some(attrs) = attributes(volume, entry.ino, &slot)? {
+            let _ = writeln!(out, "{path} {attrs}");
+        }
         if ftype == Some(FileType::Directory) {
             list(volume, entry.ino, &path, out)?;
         }

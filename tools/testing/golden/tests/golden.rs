@@ -6,10 +6,10 @@ use latchfs_engine::engine::{
     file,
     inode::{self, InodeRef},
     mount::{Mount, MountOpts},
-    namespace,
+    namespace, xattr,
 };
 use latchfs_engine::format::{limits::FORMAT_REV, DiskBlock, FileType, Superblock};
-use latchfs_golden::{fresh, listing, pack, unpack, IMAGE, LISTING};
+use latchfs_golden::{fresh, listing, pack, summary, unpack, IMAGE, LISTING};
 use latchfs_host::{Block, Device, Errno};
 use latchfs_tool::Volume;
 
@@ -62,12 +62,19 @@ fn read_by_the_engine() {
         let m = Mount::open(dev.clone(), opts).unwrap();
         let root = inode::iget(&m, m.root_ino()).unwrap();
         for line in LISTING.lines() {
-            let (path, rest) = line.split_once(" ino ").unwrap();
+            let (path, rest) = line.split_once(" ino ").unwrap_or_else(|| {
+                let at = line.find(" attributes ").unwrap();
+                (&line[..at], &line[at + 1..])
+            });
             let mut at: InodeRef = root.clone();
             for name in path.split('/').skip(1) {
                 at = namespace::lookup(&m, &at, name.as_bytes())
                     .unwrap()
                     .unwrap();
+            }
+            if rest.starts_with("attributes ") {
+                assert_eq!(attributes(&m, &at), rest, "{path}");
+                continue;
             }
             let attrs = at.attrs();
             let crc = content(&m, &dev, &at);
@@ -95,6 +102,24 @@ fn read_by_the_engine() {
         drop(root);
         m.unmount().unwrap();
     }
+}
+
+/// What the listing says of an inode's attributes, by way of the engine.
+fn attributes(m: &std::sync::Arc<Mount>, inode: &InodeRef) -> String {
+    let mut names = Vec::new();
+    xattr::list(m, inode, |space, name| names.push((space, name.to_vec()))).unwrap();
+    let mut all: Vec<(Vec<u8>, Vec<u8>)> = names
+        .iter()
+        .map(|(space, name)| {
+            let mut value = vec![0; 65536];
+            let found = xattr::Name::new(*space, name);
+            let len = xattr::get(m, inode, found, &mut value).unwrap();
+            value.truncate(len);
+            let full = [space.prefix().as_bytes(), name].concat();
+            (full, value)
+        })
+        .collect();
+    summary(&mut all).unwrap()
 }
 
 /// Checksum of the content of a file or symlink, by way of the engine.

@@ -8,12 +8,12 @@ use latchfs_engine::format::{
     dirent::FileType,
     hash,
     header::reseal,
-    limits::{BITMAP_BITS, LITERAL_SIZE, MAP_CHUNKS, SYMLINK_BYTES},
+    limits::{BITMAP_BITS, MAP_CHUNKS, SYMLINK_BYTES},
     make::{make, MakeParams, ROOT_INO},
     units::{CHUNK_INODES, INODES_PER_BLOCK},
-    AgHeader, AgNumber, BitmapBlock, Block, BlockRange, Context, Dirent, DiskBlock, Extent,
-    FileBlock, FileRoot, ForkFormat, Geometry, Ino, InodeSlot, Lsn, MapBlock, Owner, Superblock,
-    SymlinkBlock, TreeKind, BLOCK_SIZE,
+    AgHeader, AgNumber, AttrSpace, BitmapBlock, Block, BlockRange, Context, Dirent, DiskBlock,
+    Extent, FileBlock, FileRoot, ForkFormat, Geometry, Ino, InodeSlot, Lsn, MapBlock, Owner,
+    Superblock, SymlinkBlock, TreeKind, BLOCK_SIZE,
 };
 use latchfs_host::{Block as Buf, Device};
 use latchfs_tool::bulk::{build, dirent_record, extent_record, Record, Sink};
@@ -22,6 +22,7 @@ use zerocopy::{
     IntoBytes,
 };
 
+use crate::attrs::{self, Attribute};
 use crate::edit::Image;
 use crate::place::Group;
 
@@ -58,6 +59,7 @@ struct Node {
     orphan: bool,
     content: Content,
     entries: Vec<(Vec<u8>, Ino)>,
+    attrs: Vec<Attribute>,
 }
 
 /// A file system to be.
@@ -91,6 +93,7 @@ impl Builder {
             orphan: false,
             content: Content::Dir,
             entries: Vec::new(),
+            attrs: Vec::new(),
         };
         Self {
             geometry,
@@ -138,6 +141,7 @@ impl Builder {
             orphan: true,
             content,
             entries: Vec::new(),
+            attrs: Vec::new(),
         };
         self.nodes.insert(ino, node);
         ino
@@ -147,6 +151,17 @@ impl Builder {
     pub fn link(&mut self, dir: Ino, name: &[u8], ino: Ino) {
         self.nodes.get_mut(&ino).expect("no such inode").nlink += 1;
         self.dir(dir).entries.push((name.to_vec(), ino));
+    }
+
+    /// Gives an inode an attribute.
+    pub fn attr(&mut self, ino: Ino, space: AttrSpace, name: &[u8], value: &[u8]) {
+        let node = self.nodes.get_mut(&ino).expect("no such inode");
+        node.attrs.push((space, name.to_vec(), value.to_vec()));
+    }
+
+    /// Takes blocks of a group.
+    pub(crate) fn take_blocks(&mut self, ag: AgNumber, len: u32) -> BlockRange {
+        self.groups[ag.0 as usize].blocks(&self.geometry, ag, len)
     }
 
     fn dir(&mut self, ino: Ino) -> &mut Node {
@@ -217,6 +232,7 @@ impl Builder {
         let time = I64::new(TIME);
         (slot.atime, slot.mtime, slot.ctime, slot.btime) = (time, time, time, time);
         slot.version = U64::new(1);
+        let attr_blocks = self.write_attrs(context, &node.attrs, &mut slot, store);
         match &node.content {
             Content::File(runs, size) => {
                 slot.size = U64::new(*size);
@@ -230,6 +246,7 @@ impl Builder {
             Content::Device(_, rdev) => slot.rdev = U32::new(*rdev),
             Content::Special(_) => {}
         }
+        attrs::add_blocks(&mut slot, attr_blocks);
         slot.seal(context, Lsn(0));
         slot
     }
@@ -261,7 +278,7 @@ impl Builder {
             blocks += u64::from(*len);
             records.push(extent_record(&extent).expect("a legal extent"));
         }
-        if records.len() * 16 <= LITERAL_SIZE {
+        if records.len() * 16 <= usize::from(slot.attr_off.get()) {
             let bytes: Vec<u8> = records.into_iter().flat_map(|(_, bytes)| bytes).collect();
             assert!(slot.set_data(ForkFormat::InlineExtents, 0, &bytes));
         } else {
@@ -296,6 +313,7 @@ impl Builder {
         let format = match kind {
             TreeKind::Extents => ForkFormat::ExtentTree,
             TreeKind::Dirents => ForkFormat::DirTree,
+            TreeKind::Attrs => panic!("not a data fork"),
         };
         assert!(slot.set_data(format, root.depth, &root.to_bytes()));
         nodes
@@ -311,7 +329,7 @@ impl Builder {
     ) {
         slot.size = U64::new(target.len() as u64);
         slot.mode = U16::new(FileType::Symlink.mode() | 0o777);
-        if target.len() <= LITERAL_SIZE {
+        if target.len() <= usize::from(slot.attr_off.get()) {
             assert!(slot.set_data(ForkFormat::InlineSymlink, 0, target));
             return;
         }
@@ -361,7 +379,7 @@ impl Builder {
         records.sort();
         let bytes: usize = records.iter().map(|(_, bytes)| bytes.len()).sum();
         slot.size = U64::new(bytes as u64);
-        if bytes <= LITERAL_SIZE {
+        if bytes <= usize::from(slot.attr_off.get()) {
             let bytes: Vec<u8> = records.into_iter().flat_map(|(_, bytes)| bytes).collect();
             assert!(slot.set_data(ForkFormat::InlineDir, 0, &bytes));
             return;

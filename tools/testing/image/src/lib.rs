@@ -10,6 +10,7 @@
 //! Everything but [`crash()`] is deterministic: the same calls give the same bytes. Panics when misused; only tests
 //! use it.
 
+mod attrs;
 mod builder;
 mod crash;
 mod edit;
