@@ -95,6 +95,13 @@ pub struct Change {
     pub version: Option<u64>,
 }
 
+impl Change {
+    /// Whether it is one of times, and of the change counter with them.
+    pub(super) fn is_times_only(&self) -> bool {
+        self.mode.is_none() && self.uid.is_none() && self.gid.is_none() && self.projid.is_none()
+    }
+}
+
 /// Flags of rename(2), checked by the caller for legal combinations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RenameFlags {

@@ -146,6 +146,7 @@ pub struct Body<'m> {
     bitmaps: sys::Vec<BufRef>,
     /// Something was changed or freed: there is no way back.
     dirty: bool,
+    times_only: bool,
 }
 
 impl Mount {
@@ -268,6 +269,7 @@ impl<'m> Txn<'m> {
             inodes: sys::Vec::new(),
             bitmaps: sys::Vec::new(),
             dirty: false,
+            times_only: false,
         };
         let body = if must {
             sys::must_box(body)
@@ -483,6 +485,9 @@ impl<'m> Txn<'m> {
 
     fn log_fields(&mut self, inode: &InodeRef, inner: &InodeInner, fields: u32) -> Result {
         self.dirty = true;
+        if !self.times_only {
+            inode.log.note_data();
+        }
         let m = self.body.m;
         let block = m.ail().block_of(inode);
         let joined = self
@@ -520,6 +525,12 @@ impl<'m> Txn<'m> {
             slot: bytes,
         });
         Ok(())
+    }
+
+    /// Says that the transaction changes times of inodes and nothing else: fdatasync does not wait
+    /// for it.
+    pub fn times_only(&mut self) {
+        self.times_only = true;
     }
 
     /// Says that a joined inode was changed in memory: from here on there is no way back. Changes

@@ -94,15 +94,24 @@ pub(super) fn check_range(pos: u64, len: u64) -> Result {
 }
 
 /// The piece at `pos` and the cookie that goes with it.
-fn piece_at(m: &Arc<Mount>, inode: &Inode, pos: u64) -> Result<(Piece, u64)> {
+fn piece_at(m: &Arc<Mount>, inode: &Inode, pos: u64, nowait: bool) -> Result<(Piece, u64)> {
     m.check_live()?;
     check_range(pos, 0)?;
     let block = FileBlock::of_byte(pos);
     {
-        let inner = inode.ilock.read();
+        let inner = if nowait {
+            let again = || Error::new(Errno::AGAIN);
+            inode.ilock.try_read().ok_or_else(again)?
+        } else {
+            inode.ilock.read()
+        };
         if let Some(piece) = inner.index.lookup(block) {
             return Ok((piece, inode.file.seq()));
         }
+    }
+    if nowait {
+        // The map on disk would have to be read.
+        return Err(Error::new(Errno::AGAIN));
     }
     // Reclaim takes the ILOCKs of inodes it evicts.
     let _nofs = NofsScope::enter();
@@ -114,19 +123,29 @@ fn piece_at(m: &Arc<Mount>, inode: &Inode, pos: u64) -> Result<(Piece, u64)> {
 
 /// Whether the file needs metadata to be written before data up to `end` can be found after a
 /// crash.
-pub(super) fn is_dirty(inode: &Inode, end: u64) -> bool {
-    inode.state.is_dirty() || end > inode.file.disk_size()
+pub(super) fn is_dirty(m: &Mount, inode: &Inode, end: u64) -> bool {
+    inode.log.data_seq() > m.log().durable_seq() || end > inode.file.disk_size()
 }
 
 /// Mapping for reads, readahead and read faults: `iomap_begin` without flags. Called with a folio
 /// locked, or i_rwsem shared. Takes the ILOCK shared if the index knows the range, else exclusively;
 /// may sleep for I/O. EIO, EBADMSG, EUCLEAN, ENOMEM; EFBIG beyond the largest file.
 pub fn bmap_read(m: &Arc<Mount>, inode: &Inode, pos: u64, len: u64) -> Result<Bmap> {
-    let (piece, seq) = piece_at(m, inode, pos)?;
+    map_for_read(m, inode, pos, len, false)
+}
+
+fn map_for_read(
+    m: &Arc<Mount>,
+    inode: &Inode,
+    pos: u64,
+    len: u64,
+    nowait: bool,
+) -> Result<Bmap> {
+    let (piece, seq) = piece_at(m, inode, pos, nowait)?;
     Ok(Bmap::of(
         &piece,
         seq,
-        is_dirty(inode, pos.saturating_add(len)),
+        is_dirty(m, inode, pos.saturating_add(len)),
     ))
 }
 
@@ -138,10 +157,17 @@ pub fn bmap_report(m: &Arc<Mount>, inode: &Inode, pos: u64, len: u64) -> Result<
 
 /// Mapping for a direct read (`IOMAP_DIRECT`), whose caller has written back the range. What became
 /// delayed after that reads as zeroes: the write that made it and this read happen at the same time.
-/// Never Delayed, which iomap would answer with EIO (rules M12).
-pub fn bmap_direct_read(m: &Arc<Mount>, inode: &Inode, pos: u64, len: u64) -> Result<Bmap> {
+/// Never Delayed, which iomap would answer with EIO (rules M12). With `nowait` EAGAIN rather than
+/// sleep or read metadata.
+pub fn bmap_direct_read(
+    m: &Arc<Mount>,
+    inode: &Inode,
+    pos: u64,
+    len: u64,
+    nowait: bool,
+) -> Result<Bmap> {
     sys::sync_point!("dio.read.before_map", inode.ino.0);
-    let mut map = bmap_read(m, inode, pos, len)?;
+    let mut map = map_for_read(m, inode, pos, len, nowait)?;
     if map.kind == BmapKind::Delayed && !sys::mutant!(Seed004Direct) {
         map.kind = BmapKind::Unwritten;
     }

@@ -109,7 +109,7 @@ pub fn direct_write_begin(
     };
     match found {
         Found::Piece(piece, seq, new) => {
-            let mut map = Bmap::of(&piece, seq, is_dirty(inode, pos.saturating_add(len)));
+            let mut map = Bmap::of(&piece, seq, is_dirty(m, inode, pos.saturating_add(len)));
             map.new = new;
             if new {
                 sys::sync_point!("dio.after_publish", inode.ino.0);

@@ -118,7 +118,7 @@ pub fn fsync_upto(inode: &Inode, last: u64) -> u64 {
 /// `upto` is what [`fsync_upto`] said before the data was written: all data in front of it is there.
 /// May sleep; no lock may be held. EIO and the like: those of metadata only, data errors are in
 /// errseq.
-pub fn fsync_metadata(m: &Arc<Mount>, inode: &InodeRef, upto: u64, _datasync: bool) -> Result {
+pub fn fsync_metadata(m: &Arc<Mount>, inode: &InodeRef, upto: u64, datasync: bool) -> Result {
     m.check_live()?;
     if m.read_only() {
         return Ok(());
@@ -126,7 +126,20 @@ pub fn fsync_metadata(m: &Arc<Mount>, inode: &InodeRef, upto: u64, _datasync: bo
     sys::sync_point!("fsync.after_wait", inode.ino.0);
     log_size(m, inode, upto)?;
     sys::sync_point!("fsync.before_force", inode.ino.0);
-    m.log_force_item(&inode.log)
+    m.log_force_item(&inode.log, datasync)
+}
+
+/// The data of the file was written and waited for: logs the size that goes with it, and makes
+/// nothing durable. What is committed after this is not durable before the data is (the flush of
+/// its checkpoint is issued later): for a rename that replaces another file, which a crash must not
+/// turn into an empty one. `upto` is what [`fsync_upto`] said before the data was written. May
+/// sleep; no lock but i_rwsem may be held. EIO and the like.
+pub fn settle_size(m: &Arc<Mount>, inode: &InodeRef, upto: u64) -> Result {
+    m.check_live()?;
+    if m.read_only() {
+        return Ok(());
+    }
+    log_size(m, inode, upto)
 }
 
 /// The size on disk as an fsync leaves it. What is unsettled in front of `upto` became so while the

@@ -9,7 +9,7 @@ use crate::{
         mount::Mount,
     },
     sys::{
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
         pr_warn, Arc, SysResult,
     },
 };
@@ -29,6 +29,8 @@ pub struct FileState {
     disk_size: AtomicU64,
     /// Delayed blocks.
     delayed: AtomicU64,
+    /// A truncation has cut data off, and nobody has closed the file since.
+    truncated: AtomicBool,
     /// Free nodes in the index, and chunks it has: whether an operation should bring memory.
     room: AtomicU32,
     chunks: AtomicU32,
@@ -98,6 +100,18 @@ impl FileState {
         }
         IndexStock::must_new(self.chunks.load(Ordering::Relaxed))
     }
+}
+
+/// A truncation has cut data off: somebody may be about to write the file anew. Does not sleep.
+pub fn note_truncated(inode: &Inode) {
+    inode.file.truncated.store(true, Ordering::Relaxed);
+}
+
+/// A writer closes the file. Whether its data should be written soon: the old content is gone, and
+/// until the new one is on disk a crash leaves an empty file (XFS's `XFS_ITRUNCATED`, ext4's
+/// `auto_da_alloc`). Says so once. Does not sleep.
+pub fn flush_at_close(inode: &Inode) -> bool {
+    inode.file.truncated.swap(false, Ordering::Relaxed) && inode.file.delayed() > 0
 }
 
 /// Delayed blocks of the file: what `st_blocks` counts beside the blocks it has. Does not sleep.

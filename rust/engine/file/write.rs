@@ -121,7 +121,7 @@ pub fn write_begin(
     let range = blocks(pos, len.max(1));
     let range = range.start..range.end.min(range.start.saturating_add(MOST));
     let (piece, seq, new) = map_for_write(m, inode, range, nowait)?;
-    let mut map = Bmap::of(&piece, seq, is_dirty(inode, pos.saturating_add(len)));
+    let mut map = Bmap::of(&piece, seq, is_dirty(m, inode, pos.saturating_add(len)));
     map.new = new;
     sys::sync_point!("write.after_begin", inode.ino.0);
     Ok(map)
@@ -198,6 +198,6 @@ pub fn mkwrite_begin(
     Ok(Bmap::of(
         &piece,
         seq,
-        is_dirty(inode, pos.saturating_add(len)),
+        is_dirty(m, inode, pos.saturating_add(len)),
     ))
 }

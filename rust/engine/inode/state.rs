@@ -113,11 +113,6 @@ impl StateWord {
         self.update(|w| Some(w & !DIRTY));
     }
 
-    /// Whether there are changes that are not in the slot.
-    pub(crate) fn is_dirty(&self) -> bool {
-        self.0.load(Ordering::Acquire) & DIRTY != 0
-    }
-
     /// The inode goes on the list of inodegc. Returns whether it was not there.
     pub(crate) fn set_queued(&self) -> bool {
         self.update(|w| Some(w | QUEUED)).0 & QUEUED == 0

@@ -128,11 +128,15 @@ impl Mount {
     /// Makes an object durable, and everything that reached the device before this call: what fsync
     /// wants (rules M7). If the open context has the object's last commit, its checkpoint will be
     /// closed after this call began, and its flush is issued after that. Else a flush of the device
-    /// is issued here: that of the object's checkpoint may have come before the data. May sleep.
-    /// EIO.
-    pub fn log_force_item(&self, item: &LogItem) -> Result {
+    /// is issued here: that of the object's checkpoint may have come before the data. With
+    /// `datasync`, commits that changed nothing but times do not count. May sleep. EIO.
+    pub fn log_force_item(&self, item: &LogItem, datasync: bool) -> Result {
         let log = self.log();
-        let seq = item.commit_seq();
+        let seq = if datasync {
+            item.data_seq()
+        } else {
+            item.commit_seq()
+        };
         // Compared with the context that is open now, after the caller has waited for its data.
         let open = seq == log.current_seq();
         if seq != 0 {

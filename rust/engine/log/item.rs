@@ -14,7 +14,7 @@ use crate::engine::{
     inode::Inode, //
 };
 use crate::sys::{
-    atomic::{AtomicU32, AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     Arc, //
 };
 
@@ -45,6 +45,11 @@ pub struct LogItem {
     ail: AtomicU32,
     /// Number of the last checkpoint the object was committed in; 0 if none. Written in commit.
     commit_seq: AtomicU64,
+    /// The same for changes that fdatasync cares for.
+    data_seq: AtomicU64,
+    /// Such a change was logged by a transaction that is not committed yet. Written under the lock
+    /// that keeps the object from changing.
+    data: AtomicBool,
 }
 
 /// A loggable object, and what keeps it in memory: a counted reference to a buffer; an inode whose
@@ -72,6 +77,8 @@ impl LogItem {
             cil: AtomicU64::new(NO_SLOT),
             ail: AtomicU32::new(NO_ENTRY),
             commit_seq: AtomicU64::new(0),
+            data_seq: AtomicU64::new(0),
+            data: AtomicBool::new(false),
         }
     }
 
@@ -143,9 +150,23 @@ impl LogItem {
         self.commit_seq.load(Ordering::Acquire)
     }
 
+    /// [`Self::commit_seq`] of changes without which data cannot be found after a crash: all but
+    /// those of times alone.
+    pub fn data_seq(&self) -> u64 {
+        self.data_seq.load(Ordering::Acquire)
+    }
+
+    /// A transaction logs such a change. Under the lock of the object.
+    pub fn note_data(&self) {
+        self.data.store(true, Ordering::Relaxed);
+    }
+
     /// Commit: the object is in the context `seq`.
     pub(super) fn set_commit_seq(&self, seq: u64) {
         self.commit_seq.store(seq, Ordering::Release);
+        if self.data.swap(false, Ordering::Relaxed) {
+            self.data_seq.store(seq, Ordering::Release);
+        }
     }
 }
 

@@ -48,6 +48,9 @@ impl Core {
 /// i_rwsem. May sleep. EROFS, EIO, ENOMEM, EUCLEAN.
 pub fn setattr(m: &Arc<Mount>, inode: &InodeRef, change: &Change) -> Result {
     let (mut txn, mut inner) = begin(m, inode)?;
+    if change.is_times_only() {
+        txn.times_only();
+    }
     inner.core.apply(change);
     txn.log_core(inode, &inner)?;
     txn.commit()

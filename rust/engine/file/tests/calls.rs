@@ -95,7 +95,7 @@ fn written_data_goes_through_its_life() {
     assert_eq!(file.available(), before - 16);
     assert_eq!(delayed_blocks(&file.inode), 16);
     assert_eq!(file.kind(0), BmapKind::Delayed);
-    let direct = bmap_direct_read(file.m(), &file.inode, 0, KB).unwrap();
+    let direct = bmap_direct_read(file.m(), &file.inode, 0, KB, false).unwrap();
     assert_eq!((direct.kind, direct.addr), (BmapKind::Unwritten, NO_ADDR));
 
     // Exactly what is submitted is in flight, and unwritten to everybody (M11, M12).

@@ -130,7 +130,7 @@ fn a_write_into_a_hole_is_invisible_until_it_is_complete() {
     // Nothing is on disk, nothing can be read, and nothing is dirty for the log.
     assert_eq!(file.blocks(), 0);
     assert_eq!(file.kind(64 * KB), BmapKind::Unwritten);
-    let read = bmap_direct_read(file.m(), &file.inode, 64 * KB, 32 * KB).unwrap();
+    let read = bmap_direct_read(file.m(), &file.inode, 64 * KB, 32 * KB, false).unwrap();
     assert_eq!(read.kind, BmapKind::Unwritten);
     file.end(64 * KB, 32 * KB, 32 * KB, map.new);
     assert_eq!(file.counts().in_flight, 8);
@@ -165,6 +165,27 @@ fn an_overwrite_changes_nothing_and_needs_no_completion() {
     assert!(needs(64 * KB, true, None));
     assert!(needs(64 * KB, false, Some(Errno::IO)));
     assert!(needs(1024 * KB + 1, false, None));
+}
+
+#[test]
+fn an_overwrite_is_clean_as_soon_as_the_log_has_the_extents() {
+    // M7: iomap uses FUA instead of an fsync for what is not IOMAP_F_DIRTY.
+    let file = File::sparse(16384, 64 * KB);
+    file.direct(0, 16 * KB);
+    file.complete(0, 16 * KB, None);
+    assert!(file.direct(0, 4 * KB).dirty, "the record is in memory only");
+    fsync_metadata(file.m(), &file.inode, 64 * KB, true).unwrap();
+    assert!(!file.direct(0, 4 * KB).dirty);
+    // Times do not count, other changes do.
+    let mut change = namespace::Change {
+        mtime: Some(Time { secs: 9, nanos: 0 }),
+        ..namespace::Change::default()
+    };
+    namespace::setattr(file.m(), &file.inode, &change).unwrap();
+    assert!(!file.direct(0, 4 * KB).dirty);
+    change.mode = Some(0o600);
+    namespace::setattr(file.m(), &file.inode, &change).unwrap();
+    assert!(file.direct(0, 4 * KB).dirty);
 }
 
 #[test]

@@ -133,6 +133,35 @@ fn a_large_checkpoint_is_two_writes_and_the_last_block_comes_behind_a_flush() {
 }
 
 #[test]
+fn fdatasync_does_not_log_times() {
+    let (tape, m) = taped(8192, MountOpts::default());
+    let root = root(&m);
+    let f = create(&m, &root, b"f", &new_file()).unwrap();
+    fsync_metadata(&m, &f, 0, true).unwrap();
+    assert_eq!(logs(&tape.take()), 1, "a new file");
+    touch(&m, &f, 1);
+    fsync_metadata(&m, &f, 0, true).unwrap();
+    assert_eq!(tape.take(), [Event::Flush]);
+    // The same commit, for those who want all of it.
+    fsync_metadata(&m, &f, 0, false).unwrap();
+    assert_eq!(logs(&tape.take()), 1);
+    // Together with something else they are logged.
+    touch(&m, &f, 2);
+    let change = Change {
+        mode: Some(0o600),
+        ..Change::default()
+    };
+    setattr(&m, &f, &change).unwrap();
+    touch(&m, &f, 3);
+    fsync_metadata(&m, &f, 0, true).unwrap();
+    assert_eq!(logs(&tape.take()), 1);
+    fsync_metadata(&m, &f, 0, true).unwrap();
+    assert_eq!(tape.take(), [Event::Flush]);
+    drop((root, f));
+    m.unmount().unwrap();
+}
+
+#[test]
 fn threads_that_fsync_share_checkpoints() {
     let (tape, m) = taped(32_768, MountOpts::default());
     let root = root(&m);
