@@ -131,16 +131,18 @@ impl Checker<'_> {
             }
         };
         let walked = self.walk_fork(ino, slot, &mut keep)?;
+        let attrs = self.check_attrs(ino, slot)?;
+        let blocks = walked.blocks + attrs.blocks;
         if walked.torn {
             self.torn_dirs |= slot.file_type() == Some(FileType::Directory);
             if let Some(info) = self.table.get_mut(ino) {
                 info.flags |= TORN;
             }
-        } else if walked.blocks != slot.blocks.get() && !self.observing {
+        } else if !attrs.torn && blocks != slot.blocks.get() && !self.observing {
             self.report(Problem::InodeBlocks {
                 ino,
                 stored: slot.blocks.get(),
-                found: walked.blocks,
+                found: blocks,
             })?;
         }
         if is_symlink && !self.observing {

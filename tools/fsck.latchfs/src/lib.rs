@@ -13,6 +13,7 @@
 //! slots and the blocks they claim; all directories; reachability and link counts; bitmaps and
 //! counts against what was found.
 
+mod attrs;
 mod check;
 mod claims;
 mod dirs;

@@ -16,8 +16,10 @@ use latchfs_host::Errno;
 /// Whose blocks: an inode or one of the hidden files of an allocation group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FileId {
-    /// An ordinary inode.
+    /// The content of an ordinary inode.
     Inode(Ino),
+    /// The extended attributes of an inode.
+    Attrs(Ino),
     /// The inode file of a group.
     InodeFile(AgNumber),
     /// The inode map of a group.
@@ -28,7 +30,7 @@ impl FileId {
     /// The owner in the headers of its blocks.
     pub fn owner(self) -> Owner {
         match self {
-            FileId::Inode(ino) => Owner::inode(ino),
+            FileId::Inode(ino) | FileId::Attrs(ino) => Owner::inode(ino),
             FileId::InodeFile(ag) => Owner::inode_file(ag),
             FileId::InodeMap(ag) => Owner::inode_map(ag),
         }
@@ -37,7 +39,7 @@ impl FileId {
     /// The inode, if it is one.
     pub fn ino(self) -> Option<Ino> {
         match self {
-            FileId::Inode(ino) => Some(ino),
+            FileId::Inode(ino) | FileId::Attrs(ino) => Some(ino),
             _ => None,
         }
     }
@@ -47,6 +49,7 @@ impl fmt::Display for FileId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             FileId::Inode(ino) => write!(f, "inode {ino}"),
+            FileId::Attrs(ino) => write!(f, "attributes of inode {ino}"),
             FileId::InodeFile(ag) => write!(f, "AG {ag}: inode file"),
             FileId::InodeMap(ag) => write!(f, "AG {ag}: inode map"),
         }
@@ -231,6 +234,34 @@ pub enum Problem {
         ino: Ino,
     },
 
+    // Extended attributes.
+    AttrBlocks {
+        ino: Ino,
+        stored: u64,
+        found: u64,
+    },
+    AttrHash {
+        ino: Ino,
+        key: u64,
+        name: Name,
+    },
+    AttrDuplicate {
+        ino: Ino,
+        key: u64,
+        name: Name,
+    },
+    AttrValue {
+        ino: Ino,
+        name: Name,
+        block: DiskBlock,
+        defect: Defect,
+    },
+    AttrAcl {
+        ino: Ino,
+        key: u64,
+        name: Name,
+    },
+
     // Directories and links.
     DirSize {
         ino: Ino,
@@ -306,6 +337,11 @@ impl Problem {
             | InodeNotOrphan { ino }
             | SymlinkDamaged { ino, .. }
             | SymlinkLength { ino, .. }
+            | AttrBlocks { ino, .. }
+            | AttrHash { ino, .. }
+            | AttrDuplicate { ino, .. }
+            | AttrValue { ino, .. }
+            | AttrAcl { ino, .. }
             | DirSize { ino, .. }
             | DirParent { ino, .. }
             | DirUnreachable { ino }
@@ -511,6 +547,31 @@ impl Problem {
             RootMissing { ino } => (
                 format!("inode {ino}"),
                 "is the root, but not a directory".into(),
+            ),
+            AttrBlocks { ino, stored, found } => (
+                format!("inode {ino}"),
+                format!("attributes have {stored} blocks, found {found}"),
+            ),
+            AttrHash { ino, name, .. } => (
+                format!("inode {ino}"),
+                format!("attribute '{name}': key is not that of the name"),
+            ),
+            AttrDuplicate { ino, name, .. } => (
+                format!("inode {ino}"),
+                format!("attribute '{name}': there is another one of this name"),
+            ),
+            AttrValue {
+                ino,
+                name,
+                block,
+                defect,
+            } => (
+                format!("inode {ino}"),
+                format!("attribute '{name}': value in block {block}: {defect}"),
+            ),
+            AttrAcl { ino, name, .. } => (
+                format!("inode {ino}"),
+                format!("attribute '{name}': is no legal ACL"),
             ),
             _ => return None,
         })

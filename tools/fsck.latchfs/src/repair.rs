@@ -11,6 +11,7 @@
 //! What was lost stays lost; a repair makes the rest usable and says what it did. It never guesses
 //! where a tree of a hidden file was: that is left to the user, with status 4.
 
+mod attrs;
 mod dirs;
 mod inodes;
 mod maps;
@@ -171,6 +172,9 @@ impl Surgeon<'_> {
         }
         if self.done.len() == before {
             self.repair_inodes()?;
+        }
+        if self.done.len() == before {
+            self.repair_attrs()?;
         }
         if self.done.len() == before {
             self.repair_dirs()?;

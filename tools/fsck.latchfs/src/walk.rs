@@ -240,11 +240,16 @@ impl<'c> Checker<'c> {
 
 /// Whether the records of a slotted leaf lie apart from each other.
 fn apart(node: &TreeBlock) -> bool {
-    if node.level != 0 || node.kind != TreeKind::Dirents as u8 {
+    let len = |n: usize| match TreeKind::from_disk(node.kind) {
+        Some(TreeKind::Dirents) => node.dirent(n).map(|entry| entry.len()),
+        Some(TreeKind::Attrs) => node.attr(n).map(|attr| attr.record_len()),
+        _ => None,
+    };
+    if node.level != 0 {
         return true;
     }
     let mut places: Vec<(usize, usize)> = (0..node.count())
-        .filter_map(|n| Some((node.slot(n)?, node.dirent(n)?.len())))
+        .filter_map(|n| Some((node.slot(n)?, len(n)?)))
         .collect();
     places.sort_unstable();
     places
@@ -258,6 +263,7 @@ fn keys_fit(node: &TreeBlock, kind: TreeKind, visit: Visit) -> bool {
     let key = |n: usize| match (node.level, kind) {
         (0, TreeKind::Extents) => node.extents().get(n).map(|e| e.file_block.get()),
         (0, TreeKind::Dirents) => node.dirent(n).map(|entry| entry.key),
+        (0, TreeKind::Attrs) => node.attr(n).map(|attr| attr.key),
         _ => node.entries().get(n).map(|entry| entry.key.get()),
     };
     match (key(0), key(last)) {

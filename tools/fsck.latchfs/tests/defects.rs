@@ -5,6 +5,8 @@
 #[path = "common/mod.rs"]
 mod common;
 
+#[path = "defects/attrs.rs"]
+mod attrs;
 #[path = "defects/dirs.rs"]
 mod dirs;
 #[path = "defects/inodes.rs"]

@@ -92,7 +92,7 @@ impl Surgeon<'_> {
             return self.edit_slot(dir, |slot| {
                 slot.set_data(ForkFormat::InlineDir, 0, &bytes);
                 slot.size.set(size);
-                slot.blocks.set(0);
+                slot.blocks.set(u64::from(slot.attr_blocks.get()));
             });
         }
         let Some((root, nodes)) = self.write_tree(dir, TreeKind::Dirents, &records)? else {
@@ -101,7 +101,7 @@ impl Surgeon<'_> {
         self.edit_slot(dir, |slot| {
             slot.set_data(ForkFormat::DirTree, root.depth, &root.to_bytes());
             slot.size.set(size);
-            slot.blocks.set(nodes);
+            slot.blocks.set(nodes + u64::from(slot.attr_blocks.get()));
         })
     }
 

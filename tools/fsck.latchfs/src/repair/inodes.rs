@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use latchfs_engine::format::{
     dirent,
     inode::FLAG_ALL,
-    limits::{LITERAL_SIZE, MAX_FILE_SIZE, MAX_LINKS},
+    limits::{MAX_FILE_SIZE, MAX_LINKS},
     Block, BlockRange, Dirent, DiskBlock, Extent, FileBlock, FileType, ForkFormat, Ino, InodeSlot,
     Lsn, Owner, TreeKind,
 };
@@ -58,13 +58,13 @@ impl Surgeon<'_> {
                 | Problem::NodeKind { file, .. }
                 | Problem::NodeKeys { file, .. }
                 | Problem::ExtentOverlap { file, .. } => {
-                    if let Some(ino) = file.ino() {
+                    if let FileId::Inode(ino) = file {
                         remap.entry(ino).or_insert(n);
                     }
                 }
                 Problem::BlockShared { file, range } => {
                     let late = self.c.late.contains(&(file, range));
-                    if let (Some(ino), true) = (file.ino(), late) {
+                    if let (FileId::Inode(ino), true) = (file, late) {
                         remap.entry(ino).or_insert(n);
                     }
                 }
@@ -100,6 +100,12 @@ impl Surgeon<'_> {
             self.note(n, "reset to a legal value");
             return Ok(());
         }
+        self.reset_attrs(&mut slot);
+        if passes(&mut slot) {
+            store(self, slot)?;
+            self.note(n, "attributes reset");
+            return Ok(());
+        }
         self.reset_fork(&mut slot);
         if passes(&mut slot) {
             store(self, slot)?;
@@ -129,9 +135,6 @@ impl Surgeon<'_> {
         slot.nlink.set(slot.nlink.get().min(MAX_LINKS));
         slot.blocks
             .set(slot.blocks.get().min(geometry.block_count()));
-        (slot.attr_format, slot.attr_depth) = (0, 0);
-        slot.attr_len.set(0);
-        slot.attr_off.set(LITERAL_SIZE as u16);
         let ftype = slot.file_type();
         if ftype == Some(FileType::Directory) {
             if !geometry.check_ino(Ino(slot.parent.get())) {
@@ -152,6 +155,7 @@ impl Surgeon<'_> {
             return;
         };
         let format = slot.data_format().filter(|format| format.fits(ftype));
+        let room = usize::from(slot.attr_off.get());
         match ftype {
             FileType::Regular => {
                 let extents = match format {
@@ -162,7 +166,7 @@ impl Surgeon<'_> {
                 let mut bytes = Vec::new();
                 for record in extents {
                     match record.verify(&geometry) {
-                        Ok(extent) if extent.file >= next => {
+                        Ok(extent) if extent.file >= next && bytes.len() + 16 <= room => {
                             next = extent.end();
                             bytes.extend_from_slice(record.as_bytes());
                         }
@@ -180,7 +184,7 @@ impl Surgeon<'_> {
                         let mut record = vec![0; entry.len()];
                         let legal = entry.encode(&mut record).is_some()
                             && Dirent::verify(&record, &geometry).is_ok();
-                        if legal && entry.key > last {
+                        if legal && entry.key > last && bytes.len() + record.len() <= room {
                             last = entry.key;
                             bytes.append(&mut record);
                         }
@@ -332,7 +336,7 @@ impl Surgeon<'_> {
         if bytes.len() <= usize::from(slot.attr_off.get()) {
             return self.edit_slot(ino, |slot| {
                 slot.set_data(ForkFormat::InlineExtents, 0, &bytes);
-                slot.blocks.set(mapped);
+                slot.blocks.set(mapped + u64::from(slot.attr_blocks.get()));
             });
         }
         let Some((root, nodes)) = self.write_tree(ino, TreeKind::Extents, &records)? else {
@@ -340,7 +344,8 @@ impl Surgeon<'_> {
         };
         self.edit_slot(ino, |slot| {
             slot.set_data(ForkFormat::ExtentTree, root.depth, &root.to_bytes());
-            slot.blocks.set(mapped + nodes);
+            let attrs = u64::from(slot.attr_blocks.get());
+            slot.blocks.set(mapped + nodes + attrs);
         })
     }
 
@@ -351,8 +356,9 @@ impl Surgeon<'_> {
         kind: TreeKind,
         records: &[Record],
     ) -> Done<Option<(latchfs_engine::format::TreeRoot, u64)>> {
-        // A leaf takes at least 14 of the longest records; interior nodes are few.
-        let most = records.len() / 14 + records.len() / 1000 + 10;
+        // Two of the longest records of attributes fill a leaf, 14 of entries; interior nodes are few.
+        let in_leaf = if kind == TreeKind::Attrs { 1 } else { 14 };
+        let most = records.len() / in_leaf + records.len() / 1000 + 10;
         let mut free = Vec::new();
         for _ in 0..most {
             match self.allocate(ino.ag()) {

@@ -59,6 +59,13 @@ impl Surgeon<'_> {
                         self.note(n, "content is sound, checksum corrected");
                     }
                 }
+                Problem::AttrValue {
+                    ino, block, defect, ..
+                } if defect.is_checksum() => {
+                    if self.reseal(block, BlockKind::AttrValue, Owner::inode(ino))? {
+                        self.note(n, "content is sound, checksum corrected");
+                    }
+                }
                 Problem::MapBlockDamaged { ag, block, .. } => {
                     if self.reseal(block, BlockKind::InodeMap, Owner::inode_map(ag))? {
                         self.note(n, "content is sound, checksum corrected");

@@ -3,9 +3,9 @@
 //! A built image, and ways to damage it.
 
 use latchfs_engine::format::{
-    header::reseal, units::CHUNK_BLOCKS, AgHeader, AgNumber, BitmapBlock, Block, Context, Dirent,
-    DiskBlock, Extent, FileBlock, FileRoot, Ino, InodeSlot, Lsn, MapBlock, Superblock, TreeBlock,
-    BLOCK_SIZE,
+    header::reseal, units::CHUNK_BLOCKS, AgHeader, AgNumber, Attr, BitmapBlock, Block, Context,
+    Dirent, DiskBlock, Extent, FileBlock, FileRoot, Ino, InodeSlot, Lsn, MapBlock, Superblock,
+    TreeBlock, BLOCK_SIZE,
 };
 use latchfs_host::{Block as Buf, Device};
 
@@ -152,6 +152,60 @@ impl Image {
     /// Root node of the tree of an inode.
     pub fn tree(&self, ino: Ino) -> DiskBlock {
         self.slot(ino).tree().expect("no tree").block
+    }
+
+    /// Root node of the tree of an inode's attributes.
+    pub fn attr_tree(&self, ino: Ino) -> DiskBlock {
+        self.slot(ino).attr_tree().expect("no tree").block
+    }
+
+    /// Blocks of the value of an attribute in a tree, and the key of the attribute.
+    pub fn attr_value(&self, ino: Ino, name: &[u8]) -> (u64, Vec<DiskBlock>) {
+        for leaf in self.leaves(self.attr_tree(ino)) {
+            let block = self.block(leaf);
+            let node = TreeBlock::of(&block);
+            for n in 0..node.count() {
+                let attr = node.attr(n).expect("an attribute");
+                if attr.name == name {
+                    let blocks = attr.runs().flat_map(|run| {
+                        (0..u64::from(run.len)).map(move |n| run.start.saturating_add(n))
+                    });
+                    return (attr.key, blocks.collect());
+                }
+            }
+        }
+        panic!("no such attribute");
+    }
+
+    /// Changes the record of an attribute in place, in leaf or inode. `edit` gets its bytes.
+    pub fn edit_attr(&self, ino: Ino, name: &[u8], edit: impl FnOnce(&mut [u8])) {
+        let slot = self.slot(ino);
+        if slot.attr_tree().is_none() {
+            return self.edit_slot(ino, |slot| {
+                let mut at = usize::from(slot.attr_off.get());
+                while let Some((attr, _)) = Attr::parse(&slot.literal[at..]) {
+                    let len = attr.record_len();
+                    if attr.name == name {
+                        edit(&mut slot.literal[at..at + len]);
+                        return;
+                    }
+                    at += len;
+                }
+                panic!("no such attribute");
+            });
+        }
+        for leaf in self.leaves(self.attr_tree(ino)) {
+            let block = self.block(leaf);
+            let node = TreeBlock::of(&block);
+            for n in 0..node.count() {
+                let attr = node.attr(n).expect("an attribute");
+                if attr.name == name {
+                    let (at, len) = (node.slot(n).expect("a slot"), attr.record_len());
+                    return self.edit(leaf, |block| edit(&mut block[at..at + len]));
+                }
+            }
+        }
+        panic!("no such attribute");
     }
 
     /// Leaves below a node, in key order.

@@ -2,7 +2,7 @@
 
 //! A small file system with one of everything.
 
-use latchfs_engine::format::{FileType, Ino};
+use latchfs_engine::format::{AttrSpace, FileType, Ino};
 
 use crate::{Builder, Content, Image};
 
@@ -12,11 +12,12 @@ pub struct Sample {
     pub image: Image,
     /// Root directory.
     pub root: Ino,
-    /// Regular file with three inline extents: 0-3, 8-9, 12 (unwritten).
+    /// Regular file with three inline extents: 0-3, 8-9, 12 (unwritten); two attributes in the inode.
     pub file: Ino,
     /// Regular file with a tree of three levels.
     pub big: Ino,
-    /// Directory with `sub`, `inner` and a second name of `file`.
+    /// Directory with `sub`, `inner` and a second name of `file`; a tree of 22 attributes with two levels,
+    /// two of the values in blocks of their own.
     pub dir: Ino,
     /// Directory in `dir`, empty.
     pub sub: Ino,
@@ -35,6 +36,25 @@ pub struct Sample {
     /// Directory in group 1.
     /// Directory in group 1, with a file.
     pub far: Ino,
+}
+
+/// user::rwx, group::r-x, other::r-x.
+const ACL: [u8; 28] = [
+    2, 0, 0, 0, 1, 0, 7, 0, 255, 255, 255, 255, 4, 0, 5, 0, 255, 255, 255, 255, 32, 0, 5, 0, 255,
+    255, 255, 255,
+];
+
+/// A value of this length, mostly zeroes.
+fn value(len: usize) -> Vec<u8> {
+    (0..len)
+        .map(|n| {
+            if n % 1000 == 7 {
+                (n / 1000) as u8 + 1
+            } else {
+                0
+            }
+        })
+        .collect()
 }
 
 /// The sample: 64 MiB, four groups.
@@ -70,6 +90,21 @@ pub fn sample() -> Sample {
         Content::Device(FileType::BlockDevice, 0x801),
     );
     b.add(root, b"fifo", Content::Special(FileType::Fifo));
+    b.attr(file, AttrSpace::User, b"mime", b"text/plain");
+    b.attr(file, AttrSpace::Security, b"capability", &[1; 20]);
+    b.attr(dir, AttrSpace::AclDefault, b"", &ACL);
+    for n in 0..19_u8 {
+        let name = format!("attribute {n}");
+        b.attr(
+            dir,
+            AttrSpace::User,
+            name.as_bytes(),
+            &vec![n; usize::from(n) * 7],
+        );
+    }
+    b.attr(dir, AttrSpace::Trusted, b"large", &value(65536));
+    b.attr(dir, AttrSpace::Trusted, b"middle", &value(4033));
+    b.attr(device, AttrSpace::Security, b"label", b"device");
     let orphan = b.anonymous(0, Content::File(vec![(0, 2, false)], 8192));
     let far = b.add_in(1, root, b"far", Content::Dir);
     b.add_in(1, far, b"file", Content::File(vec![(0, 10, false)], 40_960));
