@@ -279,19 +279,19 @@ impl File {
         }
         let pieces: Vec<_> = self.inode.ilock.read().index.pieces().collect();
         for piece in pieces {
-            for n in 0..piece.len.min(1 << 20) {
-                let at = piece.file.0 + n;
-                match piece.view {
-                    View::Delayed => {
-                        assert!(dirty.contains(&at), "block {at} is delayed and not dirty");
-                    }
-                    // Large folios have dirty blocks behind what was the end of the file.
-                    View::Hole => {
-                        let lost = at * PAGE < size && dirty.contains(&at) && !self.is_zero(at);
-                        assert!(!lost, "block {at} is dirty over a hole");
-                    }
-                    _ => {}
+            let blocks = piece.file.0..piece.end().0;
+            match piece.view {
+                View::Delayed => {
+                    let clean = blocks.into_iter().find(|at| !dirty.contains(at));
+                    assert_eq!(clean, None, "a block is delayed and not dirty");
                 }
+                // Large folios have dirty blocks behind what was the end of the file.
+                View::Hole => {
+                    let mut lost = dirty.range(blocks);
+                    let lost = lost.find(|at| **at * PAGE < size && !self.is_zero(**at));
+                    assert_eq!(lost, None, "a block is dirty over a hole");
+                }
+                _ => {}
             }
         }
     }

@@ -66,6 +66,7 @@ impl File {
         self.mapping
             .all(start / PAGE, end.div_ceil(PAGE))
             .iter()
-            .any(|folio| folio.is_writeback() || folio.lock().dirty)
+            // In this order: the folio stays locked from the one to the other.
+            .any(|folio| folio.lock().dirty || folio.is_writeback())
     }
 }
