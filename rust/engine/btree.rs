@@ -9,7 +9,7 @@
 //! * [`page`], [`edit`], [`split`]: a node as bytes. No I/O, no locks.
 //! * `path`: from the root to a leaf, every step checked.
 //! * [`cursor`]: reading in key order.
-//! * `insert`, `remove`, [`destroy`]: changes.
+//! * `insert`, `remove`, `shift`, [`destroy`]: changes.
 //!
 //! # Shape
 //!
@@ -48,6 +48,7 @@ mod kinds;
 pub mod page;
 mod path;
 mod remove;
+mod shift;
 pub mod split;
 
 #[cfg(test)]
@@ -84,7 +85,8 @@ pub use self::{
         Dirents,
         Extents, //
     },
-    page::Shape, //
+    page::Shape,
+    shift::Way, //
 };
 pub use crate::engine::fork::TreeRoot;
 
@@ -114,6 +116,9 @@ pub const INSERT_BUFS: u32 = 2 * MAX_DEPTH as u32 + 1;
 pub const REMOVE_BUFS: u32 = 2 * MAX_DEPTH as u32;
 /// Blocks a removal frees at most.
 pub const REMOVE_FREES: u32 = 2 * MAX_DEPTH as u32;
+
+/// Buffers that one step of [`Tree::shift_leaf`] changes at most: a leaf and the nodes above it.
+pub const SHIFT_BUFS: u32 = MAX_DEPTH as u32;
 
 /// What a tree holds.
 pub trait TreeKind {
@@ -271,6 +276,26 @@ impl<K: TreeKind> Tree<K> {
         key: u64,
     ) -> Result<bool> {
         self.raw.remove(m, txn, root, key)
+    }
+
+    /// Moves the records of one leaf with keys in `keys` by `by`: the first such leaf for
+    /// [`Way::Down`], the last one for [`Way::Up`]. Returns the keys that are left to do; `None`, and
+    /// nothing has changed, if no record has such a key. The new keys are in a gap that the caller
+    /// knows of: before `keys`, or behind. For a whole range it is called until nothing is left, each
+    /// time with what is; the tree is valid in between.
+    ///
+    /// Needs [`SHIFT_BUFS`] buffers of the reservation, no blocks. Owner's lock held exclusively until
+    /// commit. May sleep. `EUCLEAN`, and nothing has changed, if there is no such gap.
+    pub fn shift_leaf(
+        &self,
+        m: &Mount,
+        txn: &mut Txn<'_>,
+        root: &TreeRoot,
+        keys: core::ops::Range<u64>,
+        by: u64,
+        way: Way,
+    ) -> Result<Option<core::ops::Range<u64>>> {
+        self.raw.shift_leaf(m, txn, root, keys, by, way)
     }
 
     /// One step of the destruction of the tree, last records first. `take` is called with each

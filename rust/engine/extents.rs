@@ -19,6 +19,7 @@ pub mod index;
 #[cfg(latchfs_races)]
 mod mutants;
 pub mod ordered;
+mod range;
 pub(crate) mod reserve;
 
 pub use self::{
@@ -26,6 +27,7 @@ pub use self::{
     ordered::{OpenOrdered, OrderedExtent, OrderedKind},
 };
 
+pub(crate) use self::range::Clear;
 use self::{
     disk::ExtentCtx,
     index::{Cached, Delayed, InFlight, Mapping, Owned, CHANGE_NODES},

@@ -13,6 +13,7 @@
 //! * [`ioend_needs_completion`], [`ioend_complete`]: when it has arrived;
 //! * [`direct_write_begin`], [`direct_write_end`], [`direct_write_complete`]: around it;
 //! * [`truncate_plan`], [`truncate`], [`free_all`], [`free_beyond_size`]: sizes;
+//! * [`falloc_plan`], [`fallocate`]: space, holes, and moving what is behind them;
 //! * [`fsync_from`], [`fsync_upto`], [`fsync_metadata`]: durability;
 //! * [`make_space`]: what write(2) does about ENOSPC.
 //!
@@ -39,6 +40,7 @@ mod complete;
 #[cfg(latchfs_races)]
 mod mutants;
 mod direct;
+mod fallocate;
 mod size;
 mod space;
 mod state;
@@ -56,6 +58,7 @@ pub use self::{
         direct_write_begin, direct_write_complete, direct_write_end, direct_write_needs_completion,
         DirectHow, NOTBLK,
     },
+    fallocate::{falloc_plan, fallocate, Falloc, FallocMode, FallocPlan},
     size::{fsync_from, fsync_metadata, fsync_upto, set_isize, settle_size},
     space::{make_space, Attempt, Space},
     state::{delayed_blocks, evict, flush_at_close, note_truncated, FileState},

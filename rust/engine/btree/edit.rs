@@ -217,6 +217,19 @@ pub fn set_branch_key(page: &mut impl Edit, index: usize, key: u64) -> Checked<(
     put(page, at, &key.to_le_bytes(), "branch.key")
 }
 
+/// Gives record `index` the key that `f` makes of its own. The caller sees to the order.
+pub fn set_key(
+    page: &mut impl Edit,
+    shape: Shape,
+    index: usize,
+    f: impl FnOnce(u64) -> Option<u64>,
+) -> Checked<()> {
+    let node = View::new(page.bytes(), shape)?;
+    let at = node.offset(index)?;
+    let key = f(node.key(index)?).ok_or(Bad("record.key"))?;
+    put(page, at, &key.to_le_bytes(), "record.key")
+}
+
 /// Closes the holes in the heap. Moves each record towards the end of the block, the last one in
 /// the heap first, so no second block is needed.
 pub fn compact(page: &mut impl Edit, shape: Shape) -> Checked<()> {

@@ -8,9 +8,10 @@
 //!
 //! * [`lookup`], [`scan`]: read;
 //! * [`insert`]: adds an extent over a hole, merging it with its neighbours on disk;
-//! * [`set_written`]: flips a range from unwritten to written;
+//! * [`set_written`], [`set_unwritten`]: flips a range from one to the other;
 //! * [`unmap`]: takes the extent over a range out, all or a part of it;
-//! * [`truncate_step`]: takes the end of the file away, a bounded piece at a time.
+//! * [`truncate_step`]: takes the end of the file away, a bounded piece at a time;
+//! * [`shift_step`], [`split_at`], [`join_at`]: moves extents to other blocks of the file.
 //!
 //! # Locks
 //!
@@ -25,13 +26,19 @@
 //! joins both neighbours, [`unmap`] of the middle) can fail between their steps, which dropping the
 //! dirty transaction turns into a shutdown.
 
+mod need;
+mod shift;
 mod slots;
 mod truncate;
 
 #[cfg(test)]
 mod tests;
 
-pub use self::truncate::{step_res, truncate_step, Freed, Step, STEP_RECORDS};
+pub use self::{
+    need::{changes, Changes},
+    shift::{any_in, join_at, last, shift_res, shift_step, split_at},
+    truncate::{step_res, truncate_step, Freed, Step, STEP_RECORDS},
+};
 
 use crate::{
     engine::{
@@ -491,15 +498,40 @@ pub fn set_written(
     fork: &mut Fork,
     range: Range<FileBlock>,
 ) -> Result {
+    set_state(m, txn, ctx, fork, range, false)
+}
+
+/// Makes `range`, which is inside one written extent, unwritten: it reads as zeroes from the commit
+/// on. Merges the result.
+///
+/// Needs what [`insert`] needs, twice.
+pub fn set_unwritten(
+    m: &Mount,
+    txn: &mut Txn<'_>,
+    ctx: &ExtentCtx,
+    fork: &mut Fork,
+    range: Range<FileBlock>,
+) -> Result {
+    set_state(m, txn, ctx, fork, range, true)
+}
+
+fn set_state(
+    m: &Mount,
+    txn: &mut Txn<'_>,
+    ctx: &ExtentCtx,
+    fork: &mut Fork,
+    range: Range<FileBlock>,
+    unwritten: bool,
+) -> Result {
     let old = last_le(m, ctx, fork, range.start)?
         .filter(|e| e.contains(range.start) && range.start < range.end && range.end <= e.end())
         .ok_or_else(|| contradiction(ctx, range.start, "a hole where blocks were"))?;
     check(m, ctx, &old)?;
-    if !old.unwritten {
+    if old.unwritten == unwritten {
         return Ok(());
     }
     let (before, mut part, behind) = cut(&old, &range);
-    part.unwritten = false;
+    part.unwritten = unwritten;
     let left = match part.file.checked_sub(1) {
         Some(file) if before.is_none() => last_le(m, ctx, fork, file)?,
         _ => None,

@@ -90,6 +90,20 @@ pub(super) fn delayed(inode: &Inode, inner: &mut InodeInner, range: Range<FileBl
     }
 }
 
+/// The size becomes `new_size`, and all data up to it is there, but for what failed to be written,
+/// which holds the size on disk back: of a truncation either way, whose caller has flushed what a
+/// growing file needs. ILOCK exclusive, in a transaction that logs the inode.
+pub(super) fn assign(extents: &mut Extents<'_>, inode: &Inode, new_size: u64) {
+    let inner = extents.inner();
+    inner.index.done_end = new_size;
+    inner.index.tail_fresh = false;
+    let old = inner.core.disk_size.min(new_size);
+    let unsettled = inner.index.first_unsettled(FileBlock::of_byte(old));
+    inner.core.disk_size = unsettled.map_or(new_size, |b| byte(b).clamp(old, new_size));
+    inode.file.set_i_size(new_size);
+    inode.file.set_disk_size(inner.core.disk_size);
+}
+
 /// The VFS inode's size has changed: after each write that extends the file. Does not sleep.
 pub fn set_isize(inode: &Inode, size: u64) {
     inode.file.set_i_size(size);

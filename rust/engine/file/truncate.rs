@@ -7,7 +7,7 @@
 //! that the next mount finds without a scan and finishes (rules M4), and the last one takes the mark
 //! away. The size on disk is the new one from the first transaction on.
 
-use super::{block_end, byte, BLOCK};
+use super::{block_end, size, BLOCK};
 use crate::{
     engine::{
         error::{Error, Result},
@@ -30,6 +30,8 @@ use crate::{
 
 /// What a step needs: extents, the inode, and the map block and header of the orphan mark.
 const STEP: TxnRes = disk::step_res().and(TxnRes::new(0, 2)).joins(1);
+/// What a change of the size alone needs: the inode.
+const SIZE_ONLY: TxnRes = TxnRes::new(0, 0).joins(1);
 /// What taking the mark away needs.
 const ADOPT: TxnRes = TxnRes::new(0, 2).joins(1);
 
@@ -52,10 +54,15 @@ pub fn truncate_plan(m: &Arc<Mount>, inode: &Inode, new_size: u64) -> Result<Tru
     }
     let old_size = inode.file.i_size();
     let disk_size = inode.file.disk_size();
-    // Growing: the block of the old end may have had stores behind it by mmap. Shrinking: the block
-    // of the new end keeps what follows it.
+    // Growing: the block of the old end may have had stores behind it by mmap, and blocks behind that
+    // may have data of a write that a crash has cut off. Shrinking: the block of the new end keeps
+    // what follows it.
     let at = old_size.min(new_size);
-    let end = at.next_multiple_of(BLOCK).min(old_size.max(new_size));
+    let end = if new_size > old_size {
+        new_size
+    } else {
+        at.next_multiple_of(BLOCK).min(old_size)
+    };
     let zero = (end > at).then(|| (at, end.saturating_sub(at)));
     let lagging = old_size != disk_size || zero.is_some();
     let flush = (new_size > disk_size && lagging).then_some((disk_size, new_size));
@@ -80,19 +87,26 @@ pub fn truncate(
     if iolock.ino() != inode.ino.0 || invalidate.ino() != inode.ino.0 {
         return Err(Error::new(Errno::INVAL));
     }
-    let from = block_end(new_size);
-    cut_tail(m, inode, from, |extents| {
-        let inner = extents.inner();
-        inner.core.touch(now, true);
-        inner.index.done_end = new_size;
-        inner.index.tail_fresh = false;
-        // Flushed, so usually nothing is left; what failed to be written holds the size back.
-        let old = inner.core.disk_size.min(new_size);
-        let unsettled = inner.index.first_unsettled(FileBlock::of_byte(old));
-        inner.core.disk_size = unsettled.map_or(new_size, |b| byte(b).clamp(old, new_size));
-        inode.file.set_i_size(new_size);
-        inode.file.set_disk_size(inner.core.disk_size);
-    })
+    let set = |extents: &mut Extents<'_>| {
+        extents.inner().core.touch(now, true);
+        size::assign(extents, inode, new_size);
+    };
+    if new_size > inode.file.i_size() {
+        // What fallocate(2) has put behind the old end stays.
+        return grow(m, inode, set);
+    }
+    cut_tail(m, inode, block_end(new_size), set)
+}
+
+/// Changes the size of a file from whose end nothing is taken.
+fn grow(m: &Arc<Mount>, inode: &InodeRef, set: impl FnOnce(&mut Extents<'_>)) -> Result {
+    let mut txn = m.begin(SIZE_ONLY)?;
+    let mut inner = inode.ilock.write();
+    txn.join_inode(inode)?;
+    let mut extents = Extents::new(m, inode, &mut inner, IndexStock::none());
+    set(&mut extents);
+    txn.log_core(inode, extents.inner())?;
+    txn.commit()
 }
 
 /// Frees all extents of an inode without a name or a user (inodegc). It is an orphan already. As

@@ -110,6 +110,12 @@ pub(super) fn set(fork: &mut Fork, old: FileBlock, extent: &Extent) -> Result {
     write(fork, at, &record)
 }
 
+/// Replaces record number `at`; the caller sees to the order.
+pub(super) fn replace(fork: &mut Fork, at: usize, extent: &Extent) -> Result {
+    let record = pack(extent)?;
+    write(fork, at.saturating_mul(EXTENT_SIZE), &record)
+}
+
 /// Takes the record of `file` out.
 pub(super) fn del(fork: &mut Fork, file: FileBlock) -> Result {
     let at = offset_of(fork, file)?;

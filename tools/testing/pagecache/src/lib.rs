@@ -16,6 +16,7 @@
 //! of writeback at the latest. Errors are injected at ioends.
 
 mod direct;
+mod fallocate;
 mod fault;
 mod file;
 mod folio;
@@ -30,6 +31,7 @@ mod zero;
 pub use direct::{DioEnd, Direct};
 pub use file::{Fail, File, Fs};
 pub use ioend::Ioends;
+pub use latchfs_engine::engine::file::FallocMode;
 pub use latchfs_engine::sys::Errno;
 
 /// Result with an errno.

@@ -17,6 +17,11 @@ impl File {
         let _iolock = self.iolock.write();
         let _invalidate = self.invalidate.write();
         self.dio_wait();
+        self.resize(size, now)
+    }
+
+    /// Truncation either way, under i_rwsem and the invalidate lock.
+    pub(crate) fn resize(&self, size: u64, now: Time) -> Result {
         let plan = file::truncate_plan(&self.m, &self.inode, size).map_err(errno)?;
         if let Some((pos, len)) = plan.zero {
             self.zero_range(pos, len)?;
