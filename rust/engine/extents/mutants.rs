@@ -5,7 +5,7 @@
 //! Only in builds with `--cfg latchfs_races`.
 
 use super::{
-    index::{Delayed, Entry, Mapping, Owned, CHANGE_NODES},
+    index::{Cached, Delayed, Entry, Mapping, Owned, CHANGE_NODES},
     Extents, Piece, View,
 };
 use crate::{
@@ -45,5 +45,22 @@ impl Extents<'_> {
             len,
             view: View::Delayed,
         })
+    }
+
+    /// Seed 003, the other way round: what was a hole is one.
+    pub(crate) fn overwrite_hole(&mut self, file: FileBlock, len: u64) -> Result {
+        let mut at = file;
+        let end = file.saturating_add(len);
+        while at < end {
+            let piece = self.lookup(at)?.clip(at..end);
+            at = piece.end();
+            if piece.view == View::Delayed {
+                let index = &mut self.inner.index;
+                index.must_reserve(CHANGE_NODES);
+                index.remove(piece.file..piece.end(), |_, entry| forget(entry))?;
+                index.fill(piece.file..piece.end(), Cached::Hole)?;
+            }
+        }
+        Ok(())
     }
 }

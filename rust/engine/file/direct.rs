@@ -100,6 +100,7 @@ pub fn direct_write_begin(
         return Err(Error::new(Errno::INVAL));
     }
     let range = blocks(pos, len.max(1));
+    sys::mutant!(Seed001 => super::mutants::mapping_first(m, inode, range.clone())?);
     let found = match overwrite(inode, &range, how) {
         Some(found) => found,
         None => {

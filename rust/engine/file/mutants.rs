@@ -7,13 +7,14 @@
 use super::size;
 use crate::{
     engine::{
-        error::Result,
-        extents::{Extents, IndexStock, Piece, View},
-        inode::Inode,
+        error::{Error, Result},
+        extents::{disk, index::Cached, Extents, IndexStock, Piece, View},
+        inode::{self, Inode},
         mount::Mount,
+        txn::TxnRes,
     },
-    format::units::FileBlock,
-    sys::{self, Arc, NofsScope},
+    format::{extent::Extent, units::FileBlock},
+    sys::{self, relax, Arc, Errno, NofsScope},
 };
 use core::ops::Range;
 
@@ -41,4 +42,80 @@ pub(super) fn map_unchecked(
         size::delayed(inode, extents.inner(), piece.file..piece.end());
     }
     Ok((piece, extents.seq(), new))
+}
+
+/// Seed 001: the blocks of a direct write are mapped, for the log too, before there is an ordered
+/// extent that says that their data is still to come.
+pub(super) fn mapping_first(m: &Arc<Mount>, inode: &Inode, range: Range<FileBlock>) -> Result {
+    let inode = inode::iget(m, inode.ino)?;
+    let (changes, goal, seen) = {
+        let mut inner = inode.ilock.write();
+        let mut extents = Extents::new(m, &inode, &mut inner, IndexStock::none());
+        let seen = extents.lookup(range.start)?.clip(range);
+        let changes = disk::changes(extents.fork(), 1, 1);
+        (changes, extents.goal(seen.file), seen)
+    };
+    let len = u32::try_from(seen.len).unwrap_or(u32::MAX);
+    let claim = match seen.view {
+        View::Hole => Some(m.claim(goal, len, 1)?),
+        View::Unwritten { .. } => None,
+        _ => return Ok(()),
+    };
+    let res = changes.res.and(TxnRes::new(0, 0).frees(2)).joins(1);
+    let mut txn = m.begin_near(res, goal)?;
+    let mut inner = inode.ilock.write();
+    let mut extents = Extents::new(m, &inode, &mut inner, IndexStock::none());
+    txn.join_inode(&inode)?;
+    let piece = extents.lookup(seen.file)?.clip(seen.file..seen.end());
+    let (part, at) = match (piece.view, claim) {
+        (View::Hole, Some(claim)) => {
+            let at = claim.range().start;
+            let end = piece.file.saturating_add(u64::from(claim.len()));
+            let part = piece.clip(piece.file..end);
+            let extent = Extent {
+                file: part.file,
+                disk: at,
+                len: claim.len(),
+                unwritten: false,
+            };
+            txn.use_claim(claim)?;
+            let (ctx, fork) = extents.split();
+            disk::insert(m, &mut txn, &ctx, fork, extent)?;
+            (part, at)
+        }
+        (View::Unwritten { at, .. }, None) => {
+            let (ctx, fork) = extents.split();
+            disk::set_written(m, &mut txn, &ctx, fork, piece.file..piece.end())?;
+            (piece, at)
+        }
+        _ => return Err(Error::new(Errno::AGAIN)),
+    };
+    extents.settle(&part, Cached::Written(at), true)?;
+    txn.log_inode(&inode, extents.inner())?;
+    txn.commit()?;
+    drop(extents);
+    drop(inner);
+    sys::sync_point!("dio.pair.between", inode.ino.0);
+    Ok(())
+}
+
+/// fsync waits until no direct write of anybody is in flight.
+pub(super) fn wait_for_direct(inode: &Inode) {
+    let in_flight = || {
+        let inner = inode.ilock.read();
+        let direct = inner.index.pieces().any(|piece| {
+            matches!(
+                piece.view,
+                View::InFlight {
+                    buffered: false,
+                    ..
+                }
+            )
+        });
+        direct
+    };
+    while in_flight() {
+        sys::sync_point!("fsync.waits", inode.ino.0);
+        relax();
+    }
 }

@@ -137,6 +137,7 @@ pub fn fsync_metadata(m: &Arc<Mount>, inode: &InodeRef, upto: u64, datasync: boo
     if m.read_only() {
         return Ok(());
     }
+    sys::mutant!(Seed001Wait => super::mutants::wait_for_direct(inode));
     sys::sync_point!("fsync.after_wait", inode.ino.0);
     log_size(m, inode, upto)?;
     sys::sync_point!("fsync.before_force", inode.ino.0);

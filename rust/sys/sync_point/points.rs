@@ -131,6 +131,14 @@ pub const POINTS: &[Def] = &[
     sleep("dio.after_publish"),
     // Direct write, mutant only: the mapping is there, the ordered extent is not.
     sleep("dio.pair.between"),
+    // fsync, mutant only: about to wait for a direct write.
+    sleep("fsync.waits"),
+    // Somebody is about to wait for the writeback of a folio. On the host only.
+    sleep("wb.waits"),
+    // A disk of a test: it was flushed, the checkpoint that asked for it is not written yet. Key: 0.
+    sleep("disk.flushed"),
+    // fallocate: blocks for a hole are there, its first transaction has not looked at the map.
+    sleep("falloc.planned"),
     // fallocate: one of its transactions is committed.
     sleep("falloc.after_commit"),
     // The shrinker of extent indexes has come to a file.

@@ -151,8 +151,10 @@ impl Change<'_> {
         mut txn: Txn<'_>,
     ) -> Result<FileBlock> {
         let stock = self.inode.file.stock()?;
+        sync_point!("falloc.planned", self.inode.ino.0);
         let mut inner = self.inode.ilock.write();
         let mut extents = Extents::new(self.m, self.inode, &mut inner, stock);
+        sys::mutant!(Seed003 => extents.overwrite_hole(plan.at, plan.hole)?);
         txn.join_inode(self.inode)?;
         if !plan.changes.fits(extents.fork()) {
             // The map has grown since: again, nothing has changed.

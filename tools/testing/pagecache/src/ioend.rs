@@ -117,6 +117,7 @@ impl File {
     /// `folio_wait_writeback`: carries out what is queued, or waits for who does.
     pub(crate) fn wait_folio(&self, folio: &Folio) {
         while folio.is_writeback() {
+            sync_point!("wb.waits", self.ino());
             if !self.run_one() {
                 folio.wait_writeback();
             }

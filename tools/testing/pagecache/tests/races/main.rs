@@ -15,6 +15,7 @@ mod race_table;
 #[allow(dead_code, reason = "as above")]
 #[path = "../../../../../rust/engine/testing/races.rs"]
 mod races;
+mod seed001;
 mod seed003;
 mod seed004;
 

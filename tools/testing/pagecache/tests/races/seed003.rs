@@ -5,8 +5,45 @@
 use super::*;
 use crate::races::{reproduce, Race};
 use latchfs_host::sync_point::points::Mutant;
-use latchfs_pagecache::Errno;
+use latchfs_pagecache::{Errno, FallocMode};
 use std::thread;
+
+#[test]
+fn t_003_a_store_against_fallocate() {
+    let race = Race {
+        name: "T-003-A",
+        mutant: Mutant::Seed003,
+    };
+    reproduce(&race, |s| {
+        let mut seen = Seen::new();
+        let b = Bench::new();
+        let before = b.available();
+        s.command(&format!("arm da.after_lookup park key={}", b.ino()));
+        thread::scope(|scope| {
+            // page_mkwrite, with the folio locked: it has seen a hole.
+            let store = scope.spawn(|| b.file.store(5 * PAGE, &[2; 10]));
+            s.command("wait da.after_lookup");
+            let done = b.file.fallocate(FallocMode::Allocate, true, 0, 64 * KB);
+            seen.must(done == Ok(()), "fallocate fails");
+            seen.reached(matches!(b.view(5), Some(View::Unwritten { .. })));
+            s.command("release da.after_lookup");
+            seen.must(store.join().unwrap() == Ok(()), "the store fails");
+        });
+        seen.passed(s, "da.after_lookup");
+        seen.must(
+            matches!(b.view(5), Some(View::Unwritten { promised: true, .. })),
+            "delayed over blocks that the file has",
+        );
+        seen.must(
+            b.counts() == (0, 0),
+            "delayed over blocks that the file has",
+        );
+        seen.must(b.available() + 16 == before, "another number of blocks");
+        seen.must(b.reread(5 * PAGE, 10) == [2; 10], "the store is lost");
+        b.end(&mut seen);
+        seen
+    });
+}
 
 #[test]
 fn t_003_b_write_against_a_store_that_reached_the_disk() {
@@ -36,6 +73,41 @@ fn t_003_b_write_against_a_store_that_reached_the_disk() {
         let read = b.reread(5 * PAGE, 200);
         let whole = read.len() == 200 && read[..10] == [2; 10] && read[100..150] == [1; 50];
         seen.must(whole, "data is lost");
+        b.end(&mut seen);
+        seen
+    });
+}
+
+#[test]
+fn t_003_c_fallocate_against_a_store() {
+    let race = Race {
+        name: "T-003-C",
+        mutant: Mutant::Seed003,
+    };
+    reproduce(&race, |s| {
+        let mut seen = Seen::new();
+        let b = Bench::new();
+        let before = b.available();
+        s.command(&format!("arm falloc.planned park key={}", b.ino()));
+        thread::scope(|scope| {
+            // It has blocks for a hole of 64 KiB.
+            let allocate = scope.spawn(|| b.file.fallocate(FallocMode::Allocate, true, 0, 64 * KB));
+            s.command("wait falloc.planned");
+            b.file.store(5 * PAGE, &[2; 10]).expect("store");
+            seen.reached(b.view(5) == Some(View::Delayed));
+            s.command("release falloc.planned");
+            seen.must(allocate.join().unwrap() == Ok(()), "fallocate fails");
+        });
+        seen.passed(s, "falloc.planned");
+        seen.must(
+            b.counts() == (0, 0),
+            "delayed over blocks that the file has",
+        );
+        seen.must(
+            b.available() + 16 == before,
+            "the space reserved for a store is not used, or used twice",
+        );
+        seen.must(b.reread(5 * PAGE, 10) == [2; 10], "the store is lost");
         b.end(&mut seen);
         seen
     });

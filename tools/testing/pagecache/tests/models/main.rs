@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The data path under shuttle: the real extent index, transactions, log and allocator under the
+//! model of the page cache, on a small file.
+//!
+//! A model is a menu of operations. In each schedule two or three threads do some of them, chosen at
+//! random, while the scheduler interleaves all their locks and atomics. Afterwards each cell of the
+//! file is what a thread has written to it last, page cache, index and disk say the same, and all
+//! space has an owner (O3, O4, O5).
+//!
+//! With a mutant chosen the model of its race has to fail.
+
+mod ops;
+#[allow(dead_code, reason = "shared with the engine, which uses more of it")]
+#[path = "../../../../../rust/engine/testing/race_table.rs"]
+mod race_table;
+mod world;
+
+/// What the sources that are shared with the engine know the facade by.
+mod sys {
+    pub(crate) use latchfs_host::*;
+}
+
+use latchfs_host::sync_point::points::Mutant;
+use ops::{judge, Op};
+use race_table::Model;
+use shuttle::{
+    rand::{thread_rng, Rng},
+    scheduler::{PctScheduler, RandomScheduler},
+    thread, Config, MaxSteps, Runner,
+};
+use std::{
+    cell::RefCell,
+    panic::{catch_unwind, resume_unwind, AssertUnwindSafe},
+};
+use world::World;
+
+/// Schedules of each model if LATCHFS_SCHEDULES does not say.
+const SCHEDULES: usize = 100_000;
+
+fn schedules() -> usize {
+    std::env::var("LATCHFS_SCHEDULES")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(SCHEDULES)
+}
+
+std::thread_local! {
+    /// What the schedule has done so far. All tasks of a schedule are in one thread.
+    static STORY: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+fn tell(line: String) {
+    STORY.with_borrow_mut(|story| story.push(line));
+}
+
+/// Runs `model` under both schedulers, half of the schedules each. What a schedule that fails has
+/// done is shown.
+fn explore(model: impl Fn() + Clone + Send + Sync + 'static) {
+    let half = (schedules() / 2).max(1);
+    let mut config = Config::new();
+    config.stack_size = 1 << 18;
+    config.max_steps = MaxSteps::FailAfter(1_000_000);
+    config.failure_persistence = shuttle::FailurePersistence::None;
+    let model = move || {
+        STORY.with_borrow_mut(Vec::clear);
+        model();
+    };
+    let run = catch_unwind(AssertUnwindSafe(|| {
+        Runner::new(RandomScheduler::new(half), config.clone()).run(model.clone());
+        Runner::new(PctScheduler::new(3, half), config).run(model);
+    }));
+    if let Err(e) = run {
+        STORY.with_borrow(|story| println!("{}", story.join("\n")));
+        resume_unwind(e);
+    }
+}
+
+/// One schedule: each thread does `each` operations of its menu, one of them at least.
+fn schedule(menus: &[&'static [Op]], each: usize) {
+    let world = World::new();
+    // Half of the time something is dirty already.
+    if thread_rng().gen() {
+        Op::Write.run(&world.file, 5);
+        if thread_rng().gen() {
+            world.file.writepages(0, u64::MAX, 1);
+        }
+    }
+    let first = World::cells(&world.file);
+    tell(format!("at first: {first:?}"));
+    let weak = menus.iter().any(|menu| menu.contains(&Op::Direct))
+        && menus.iter().any(|menu| menu.contains(&Op::Mkwrite));
+    let threads: Vec<_> = menus
+        .iter()
+        .enumerate()
+        .map(|(n, menu)| {
+            let menu: &'static [Op] = menu;
+            let file = world.file.clone();
+            thread::spawn(move || {
+                (0..thread_rng().gen_range(1..=each))
+                    .map(|i| {
+                        let op = menu[thread_rng().gen_range(0..menu.len())];
+                        let value = (10 * (n + 1) + i) as u8;
+                        tell(format!("thread {n}: {op:?} of {value}"));
+                        let effects = op.run(&file, value);
+                        tell(format!("thread {n}: {op:?} has written {effects:?}"));
+                        effects
+                    })
+                    .collect::<Vec<_>>()
+            })
+        })
+        .collect();
+    let effects: Vec<_> = threads.into_iter().map(|t| t.join().unwrap()).collect();
+    judge(&world.end(), &first, &effects, weak);
+}
+
+/// A model on the real build, and on the mutants it has to catch.
+fn check(mutants: &'static [Mutant], name: &'static str, menus: &'static [&'static [Op]]) {
+    let run = || explore(move || schedule(menus, 2));
+    if mutants.is_empty() {
+        run();
+        return;
+    }
+    Model {
+        mutants,
+        name,
+        with: "shuttle",
+    }
+    .check(run);
+}
+
+#[test]
+fn writes_and_stores() {
+    check(
+        &[Mutant::Seed003, Mutant::Seed004, Mutant::Seed004Valid],
+        "write, mkwrite, writeback",
+        &[
+            &[Op::Write, Op::Short],
+            &[Op::Mkwrite, Op::Read],
+            &[Op::Writeback, Op::Background, Op::Flush],
+        ],
+    );
+}
+
+#[test]
+fn truncation() {
+    check(
+        &[],
+        "truncate, write, mkwrite, writeback, fsync",
+        &[
+            &[Op::Truncate],
+            &[Op::Write, Op::Mkwrite],
+            &[Op::Writeback, Op::Fsync, Op::Flush],
+        ],
+    );
+}
+
+#[test]
+fn fallocate() {
+    check(
+        &[Mutant::Seed003],
+        "fallocate, punch, write, mkwrite, writeback",
+        &[
+            &[Op::Allocate, Op::Punch, Op::Zero],
+            &[Op::Mkwrite, Op::Write],
+            &[Op::Writeback, Op::Flush, Op::Background],
+        ],
+    );
+}
+
+#[test]
+fn direct_writes() {
+    check(
+        &[],
+        "direct write, write, fallocate, fsync, read",
+        &[
+            &[Op::Direct],
+            &[Op::Direct, Op::Write, Op::Allocate, Op::Punch],
+            &[Op::Fsync, Op::Flush, Op::Read, Op::Background],
+        ],
+    );
+}
+
+#[test]
+fn direct_writes_and_stores() {
+    check(
+        &[],
+        "direct write, mkwrite, punch, writeback",
+        &[
+            &[Op::Direct],
+            &[Op::Mkwrite],
+            &[Op::Punch, Op::Writeback, Op::Background],
+        ],
+    );
+}
+
+/// Every operation there is.
+const ALL: &[Op] = &[
+    Op::Write,
+    Op::Short,
+    Op::Mkwrite,
+    Op::Allocate,
+    Op::Punch,
+    Op::Zero,
+    Op::Truncate,
+    Op::Writeback,
+    Op::Direct,
+    Op::Fsync,
+    Op::Read,
+    Op::Background,
+];
+
+#[test]
+fn everything() {
+    check(&[], "everything", &[ALL, ALL, ALL]);
+}
+
+/// The operations whose pairs are explored one by one: the long form.
+const PAIRED: [&[Op]; 8] = [
+    &[Op::Write, Op::Short],
+    &[Op::Mkwrite],
+    &[Op::Allocate, Op::Zero],
+    &[Op::Punch],
+    &[Op::Truncate],
+    &[Op::Writeback, Op::Background],
+    &[Op::Direct],
+    &[Op::Fsync],
+];
+
+/// Every pair that begins with the operation number `a`.
+fn pairs(a: usize) {
+    for b in &PAIRED[a..] {
+        let menus = [PAIRED[a], b];
+        explore(move || schedule(&menus, 2));
+        println!("{:?} {:?}: {} schedules", menus[0], menus[1], schedules());
+    }
+}
+
+macro_rules! pairs {
+    ($($name:ident: $n:literal;)*) => {
+        $(
+            #[test]
+            #[ignore = "the long form: make shuttle-long"]
+            fn $name() {
+                pairs($n);
+            }
+        )*
+    };
+}
+
+pairs! {
+    pairs_write: 0;
+    pairs_mkwrite: 1;
+    pairs_fallocate: 2;
+    pairs_punch: 3;
+    pairs_truncate: 4;
+    pairs_writeback: 5;
+    pairs_direct: 6;
+    pairs_fsync: 7;
+}
