@@ -25,6 +25,9 @@ mod allocate;
 mod clear;
 mod shift;
 
+#[cfg(test)]
+mod tests;
+
 use super::{block_end, byte, BLOCK};
 use crate::{
     engine::{

@@ -88,10 +88,4 @@ impl Changes {
         }
         fork.root.depth <= self.depth
     }
-
-    /// Buffers of the largest transaction that can come out here.
-    #[cfg(test)]
-    pub(super) fn bufs(&self) -> u32 {
-        self.res.bufs.saturating_add(self.res.bitmaps())
-    }
 }

@@ -107,6 +107,7 @@ impl Both {
     }
 
     fn write(&mut self, rng: &mut Rng) {
+        let to_unwritten = rng.below(4) == 0;
         let Some(record) = self.record(rng.below(2_000)) else {
             return;
         };
@@ -114,13 +115,73 @@ impl Both {
         let fork = &mut self.fork;
         self.f
             .change(change_res(2), |m, txn| {
-                set_written(m, txn, &CTX, fork, from..to)
+                if to_unwritten {
+                    set_unwritten(m, txn, &CTX, fork, from..to)
+                } else {
+                    set_written(m, txn, &CTX, fork, from..to)
+                }
             })
             .unwrap();
         for b in from.0..to.0 {
             if let Some((_, unwritten)) = self.model.get_mut(&b) {
-                *unwritten = false;
+                *unwritten = to_unwritten;
             }
+        }
+    }
+
+    /// Unmaps `[at, at + len)` and moves what is behind it there.
+    fn collapse(&mut self, at: u64, len: u64) {
+        while let Some(record) = self.record(at).filter(|e| e.file.0 < at + len) {
+            let from = record.file.0.max(at);
+            let to = record.end().0.min(at + len);
+            let fork = &mut self.fork;
+            self.f
+                .change(change_res(1).frees(1), |m, txn| {
+                    let gone = unmap(m, txn, &CTX, fork, FileBlock(from)..FileBlock(to))?;
+                    txn.free(gone.range(), FreeKind::Data)
+                })
+                .unwrap();
+            for b in from..to {
+                self.model.remove(&b);
+            }
+        }
+        self.shift(at + len, len, btree::Way::Down);
+        let fork = &mut self.fork;
+        self.f
+            .change(change_res(1), |m, txn| {
+                join_at(m, txn, &CTX, fork, FileBlock(at))
+            })
+            .unwrap();
+        let tail = self.model.split_off(&at);
+        self.model
+            .extend(tail.into_iter().map(|(b, to)| (b - len, to)));
+    }
+
+    /// Makes a hole of `len` blocks at `at`.
+    fn insert_hole(&mut self, at: u64, len: u64) {
+        let fork = &mut self.fork;
+        self.f
+            .change(change_res(1), |m, txn| {
+                split_at(m, txn, &CTX, fork, FileBlock(at))
+            })
+            .unwrap();
+        self.shift(at, len, btree::Way::Up);
+        let tail = self.model.split_off(&at);
+        self.model
+            .extend(tail.into_iter().map(|(b, to)| (b + len, to)));
+    }
+
+    fn shift(&mut self, from: u64, by: u64, way: btree::Way) {
+        let mut left = FileBlock(from)..FileBlock(MAX_FILE_BLOCKS);
+        while any_in(&self.f.m, &CTX, &self.fork, &left).unwrap() {
+            let fork = &mut self.fork;
+            let range = left.clone();
+            left = self
+                .f
+                .change(shift_res(), |m, txn| {
+                    shift_step(m, txn, &CTX, fork, range, by, way)
+                })
+                .unwrap();
         }
     }
 
@@ -215,6 +276,19 @@ fn random(seed: u64, fork: Fork, ops: u32, most: u32) {
             }
             11..=14 => both.unmap(&mut rng),
             15..=18 => both.write(&mut rng),
+            19 if rng.below(8) == 0 => {
+                let (at, len) = (rng.below(2_000), 1 + rng.below(40));
+                if rng.below(2) == 0 {
+                    both.collapse(at, len);
+                } else if both
+                    .model
+                    .keys()
+                    .next_back()
+                    .is_none_or(|b| b + len < 2_000)
+                {
+                    both.insert_hole(at, len);
+                }
+            }
             _ if rng.below(60) == 0 => both.truncate(rng.below(2_000)),
             _ => {}
         }
@@ -289,4 +363,29 @@ fn a_map_that_contradicts_its_user_is_an_error() {
     });
     assert!(e.is_err_and(|e| e.is(Errno::UCLEAN)));
     both.check();
+}
+
+/// A transaction for several changes is not larger than the largest that any log takes.
+#[test]
+fn changes_fit_every_log() {
+    let mut fork = Fork::new(ForkFormat::InlineExtents);
+    assert!(changes(&fork, 1, 8).count > 1);
+    fork.format = ForkFormat::ExtentTree;
+    for depth in 1..=btree::MAX_DEPTH {
+        fork.root.depth = depth as u8;
+        for (least, most) in [(1, 1), (1, 4), (2, 16)] {
+            let changes = changes(&fork, least, most);
+            assert!(changes.count >= least && changes.count <= most);
+            let _ = changes
+                .res
+                .and(TxnRes::new(0, 0).frees(changes.count))
+                .joins(1)
+                .checked();
+            assert!(changes.fits(&fork));
+        }
+    }
+    fork.root.depth = 2;
+    let seen = changes(&fork, 1, 4);
+    fork.root.depth = 3;
+    assert!(!seen.fits(&fork));
 }

@@ -37,7 +37,8 @@ impl Change<'_> {
         while at < range.end {
             at = self.clear_step(at..range.end, how)?;
         }
-        Ok(())
+        // What held the size on disk back may have been here, and no completion comes any more.
+        size::settle_size(self.m, self.inode, 0)
     }
 
     /// One transaction, or none if the map does not change. Returns where the rest begins.

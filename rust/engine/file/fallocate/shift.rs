@@ -25,13 +25,13 @@ use core::ops::Range;
 const STEP: TxnRes = disk::shift_res().joins(1);
 
 /// Which extents move, and where.
-struct Shift {
+pub(super) struct Shift {
     /// What is left to do: where extents begin.
-    left: Range<FileBlock>,
-    by: u64,
-    way: Way,
+    pub(super) left: Range<FileBlock>,
+    pub(super) by: u64,
+    pub(super) way: Way,
     /// Behind this nothing in the index is true.
-    from: FileBlock,
+    pub(super) from: FileBlock,
 }
 
 impl Change<'_> {
@@ -80,7 +80,7 @@ impl Change<'_> {
     /// nothing but a damaged disk stops in the middle. `also` is told whether that was all, and
     /// changes what else belongs into the transaction. Returns whether that was all.
     #[inline(never)]
-    fn shift_step(
+    pub(super) fn shift_step(
         &self,
         shift: &mut Shift,
         also: impl FnOnce(&mut Extents<'_>, bool),

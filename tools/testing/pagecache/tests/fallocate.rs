@@ -489,6 +489,38 @@ fn collapse_and_insert_of_a_tree() {
     fsck(&fs);
 }
 
+/// A punch takes away the dirty block that holds the size on disk back: no completion comes after
+/// that, but the size must.
+#[test]
+fn a_punch_lets_the_size_go() {
+    let mut fs = Fs::new(8192, Some(POISON));
+    for delayed in [false, true] {
+        let name: &[u8] = if delayed { b"delayed" } else { b"written" };
+        let file = fs.create(name);
+        let ino = file.inode.ino;
+        file.write(0, &[1; 4096]).expect("write");
+        if !delayed {
+            file.fsync(0, u64::MAX).expect("fsync");
+            file.truncate(2048).expect("truncate");
+        }
+        file.write(2 * PAGE, &[2; 4096]).expect("write");
+        file.writepages(2 * PAGE, 3 * PAGE - 1, 1);
+        file.write_and_wait(2 * PAGE, 3 * PAGE - 1);
+        assert!(
+            file.inode.file.disk_size() < 3 * PAGE,
+            "nothing holds it back"
+        );
+        file.punch(0, PAGE).expect("punch");
+        assert_eq!(file.inode.file.disk_size(), 3 * PAGE);
+        file.close();
+        fs.remount();
+        let file = fs.open(ino);
+        assert_eq!(file.i_size(), 3 * PAGE);
+        assert_eq!(file.read(2 * PAGE, 1).expect("read"), [2]);
+        file.close();
+    }
+}
+
 /// An insertion and a collapse of the same range leave the records that were there.
 #[test]
 fn insert_and_collapse_do_not_leave_more_records() {
