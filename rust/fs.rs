@@ -13,7 +13,8 @@
 //! * [`file`]: read, write, fsync, readdir;
 //! * [`data`]: iomap and writeback;
 //! * [`export`]: file handles;
-//! * [`ioctl`]: stopping the file system, trimming it;
+//! * [`xattr`]: extended attributes, ACLs;
+//! * [`ioctl`]: stopping the file system, trimming it, its label;
 //! * [`sysfs`]: the policy for write errors;
 //! * [`error`]: errors of the engine to errnos.
 //!
@@ -34,6 +35,7 @@ pub mod options;
 #[cfg(latchfs_races)]
 pub mod races;
 pub mod sysfs;
+pub mod xattr;
 
 use crate::engine::file::WbCtx;
 use crate::engine::inode::InodeRef;

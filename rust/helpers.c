@@ -15,6 +15,7 @@
 #include "helpers/vfs.c"
 #include "helpers/wait.c"
 #include "helpers/work.c"
+#include "helpers/xattr.c"
 
 #ifdef __BINDGEN__
 #include "helpers/layout.h"

@@ -25,6 +25,7 @@
 //! * An inode under construction ([`inode::UnhashedInode`], [`inode::NewInode`],
 //!   [`inode::ReadyInode`]) is torn down as C demands if it is dropped on the way.
 
+pub mod acl;
 pub mod assume;
 pub mod dcache;
 pub mod exportfs;
@@ -46,3 +47,4 @@ pub mod statfs;
 pub mod super_types;
 pub mod sysfs;
 pub mod writeback;
+pub mod xattr;

@@ -50,6 +50,10 @@ crate::sys::lock_class! {
     /// One shard of the buffer cache: its hash chains. Spins.
     pub BufShardLock = "latchfs_buf_shard", rank 150;
 
+    /// Writes of the superblock and its copies, one at a time, so that the newest is the last one.
+    /// Nothing but [`SuperLock`] is taken under it. Sleeps.
+    pub SuperTurn = "latchfs_super_turn", rank 128;
+
     /// Superblock fields that change while mounted: label, counters as of the last checkpoint,
     /// error records. Nothing is taken under it. Spins.
     pub SuperLock = "latchfs_super", rank 160;

@@ -18,6 +18,7 @@ mod checkpoint;
 mod close;
 mod discard;
 mod hooks;
+mod label;
 mod open;
 mod push;
 mod space;
@@ -38,7 +39,7 @@ use crate::engine::{
     buf::BufCache,
     faults::{Faults, OnError, Reaction, Severity},
     ialloc::InodeSpace,
-    locks::{AilPush, DiscardLock, SuperLock, TxnGate},
+    locks::{AilPush, DiscardLock, SuperLock, SuperTurn, TxnGate},
     log::Log,
     recovery::Recovered,
     stats::Stats,
@@ -72,6 +73,8 @@ pub struct Mount {
     /// The superblock as it was last written, but for counters and records.
     /// Begins with the superblock. Half a kilobyte is too much to be handed around by value.
     sb: Spin<Block, SuperLock>,
+    /// One write of it, or of its copies, at a time.
+    super_turn: Mutex<(), SuperTurn>,
     /// Shared by commits, exclusive for the closing of a checkpoint.
     pub(crate) gate: RwSem<(), TxnGate>,
     log: sys::Box<Log>,

@@ -6,6 +6,7 @@ use super::error::Edge as _;
 use super::inode;
 use super::inode::push_attrs;
 use super::mount_of;
+use super::xattr;
 use super::Inode;
 use super::Latchfs;
 use crate::bindings;
@@ -15,6 +16,8 @@ use crate::format::inode::FLAG_ALL;
 use crate::format::inode::FLAG_APPEND;
 use crate::format::inode::FLAG_IMMUTABLE;
 use crate::format::inode::FLAG_NODUMP;
+use crate::kapi::acl::Acl;
+use crate::kapi::acl::AclType;
 use crate::kapi::fileattr::FileAttr;
 use crate::kapi::inode::InodeOps;
 use crate::kapi::namei::SetAttr;
@@ -50,7 +53,8 @@ impl InodeOps for Latchfs {
             None => args.copy(),
         }
         inode.inc_version();
-        push_attrs(inode).inspect_err(|_| take_back(inode))?;
+        let chmod = args.has(bindings::ATTR_MODE);
+        store(inode, chmod).inspect_err(|_| take_back(inode))?;
         sync_if_asked(inode)
     }
 
@@ -80,6 +84,28 @@ impl InodeOps for Latchfs {
         // Nobody to report to: the next fsync or sync tries again and does report.
         let _ = push_attrs(inode);
     }
+}
+
+/// Hands the new attributes over to the engine. An access ACL follows a change of the mode, in the
+/// same transaction.
+#[inline(never)]
+fn store(inode: &Inode, chmod: bool) -> Result {
+    let acl = if chmod {
+        Acl::for_mode(inode, inode.mode())?
+    } else {
+        None
+    };
+    let Some(acl) = acl else {
+        return push_attrs(inode);
+    };
+    let change = inode::unlogged(inode).unwrap_or_default();
+    let name = xattr::acl_name(AclType::Access);
+    let bytes = acl.to_bytes()?;
+    crate::engine::xattr::set_acl(mount_of(inode), inode.data(), name, Some(&bytes), &change)
+        .at(inode)?;
+    Acl::cache(inode, AclType::Access, Some(&acl));
+    inode::refresh(inode);
+    Ok(())
 }
 
 /// Makes a change of attributes durable if the mount or the inode asks for it (`sync`, chattr +S).

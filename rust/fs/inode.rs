@@ -67,6 +67,7 @@ fn vfs_attrs(attrs: &Attrs) -> InodeAttrs {
         generation: attrs.generation,
         rdev: attrs.rdev,
         flags: vfs_flags(attrs.flags),
+        xattrs: attrs.xattrs,
     }
 }
 
@@ -124,6 +125,14 @@ pub fn refresh(inode: &Inode) {
 /// One transaction if anything does, else nothing. May sleep; no lock of the engine is held.
 #[inline(never)]
 pub fn push_attrs(inode: &Inode) -> Result {
+    match unlogged(inode) {
+        Some(change) => namespace::setattr(mount_of(inode), inode.data(), &change).at(inode),
+        None => Ok(()),
+    }
+}
+
+/// What differs between the VFS inode and the engine.
+pub fn unlogged(inode: &Inode) -> Option<Change> {
     let attrs = inode.data().attrs();
     let differs = |new, old| (new != old).then_some(new);
     let (mode, uid, gid) = (inode.mode(), inode.uid(), inode.gid());
@@ -142,8 +151,5 @@ pub fn push_attrs(inode: &Inode) -> Result {
     let same = version <= attrs.version
         && (mode, uid, gid) == (attrs.mode, attrs.uid, attrs.gid)
         && (atime, mtime, ctime) == (attrs.atime, attrs.mtime, attrs.ctime);
-    if same {
-        return Ok(());
-    }
-    namespace::setattr(mount_of(inode), inode.data(), &change).at(inode)
+    (!same).then_some(change)
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! ioctl(2): stopping the file system, trimming it.
+//! ioctl(2): stopping the file system, trimming it, its label.
 
 use super::error::Edge as _;
 use super::Latchfs;
@@ -48,5 +48,17 @@ impl IoctlOps for Latchfs {
             .trim(range.start, range.len, range.min, &ioctl::interrupted)
             .edge(sb)?;
         Ok(())
+    }
+
+    fn label(sb: &SuperBlock, out: &mut [u8; ioctl::LABEL_MAX]) -> Result {
+        let label = sb.data().mount.label().edge(sb)?;
+        if let Some(to) = out.get_mut(..label.len()) {
+            to.copy_from_slice(&label);
+        }
+        Ok(())
+    }
+
+    fn set_label(sb: &SuperBlock, label: &[u8]) -> Result {
+        sb.data().mount.set_label(label).edge(sb)
     }
 }

@@ -8,6 +8,7 @@
 use super::error::Edge as _;
 use super::inode;
 use super::mount_of;
+use super::xattr;
 use super::Dentry;
 use super::IRef;
 use super::Inode;
@@ -19,14 +20,22 @@ use crate::engine::namespace;
 use crate::engine::namespace::NewInode;
 use crate::engine::namespace::RenameArgs;
 use crate::engine::namespace::RenameFlags;
+use crate::engine::xattr::InitAttr;
+use crate::engine::xattr::Name;
 use crate::format::inode::FLAG_APPEND;
 use crate::format::inode::FLAG_DIRSYNC;
 use crate::format::inode::FLAG_IMMUTABLE;
+use crate::format::xattr::AttrSpace;
+use crate::kapi::acl;
+use crate::kapi::acl::Acl;
+use crate::kapi::acl::AclBytes;
+use crate::kapi::acl::AclType;
 use crate::kapi::idmap::Idmap;
 use crate::kapi::inode::ReadyInode;
 use crate::kapi::inode::UnhashedInode;
 use crate::kapi::namei::DirOps;
 use crate::kapi::namei::Rename;
+use crate::kapi::xattr::SecurityXattr;
 use crate::sys::Time;
 use kernel::prelude::*;
 
@@ -46,24 +55,33 @@ fn touch(inodes: &[&Inode]) -> Time {
 }
 
 /// Makes an inode: `make` has the engine do it. `now` is the time of the operation on the
-/// directory; without one it is that of the inode.
+/// directory; without one it is that of the inode. The ACLs that it inherits and what the security
+/// modules want are known before, and part of the transaction that makes the inode.
 fn make(
     idmap: &Idmap,
     dir: &Inode,
+    dentry: Option<&Dentry>,
     mode: u16,
     rdev: u32,
     now: Option<Time>,
-    make: impl FnOnce(&NewInode) -> EngineResult<InodeRef>,
+    make: impl FnOnce(&NewInode, &[InitAttr<'_>]) -> EngineResult<InodeRef>,
 ) -> Result<ReadyInode<Latchfs>> {
     let sb = dir.sb();
+    let acls = acl::inherit(dir, mode)?;
     let vfs = UnhashedInode::new(sb)?;
-    let (mode, uid, gid) = vfs.init_owner(idmap, dir, mode);
+    let (mode, uid, gid) = vfs.init_owner(idmap, dir, acls.mode);
+    let first = FirstAttrs {
+        access: acls.access.as_ref().map(Acl::to_bytes).transpose()?,
+        default: acls.default.as_ref().map(Acl::to_bytes).transpose()?,
+        security: vfs.init_security(dir, dentry)?,
+    };
+    let attrs = first.list()?;
     let parent = dir.data().attrs();
     let mut flags = parent.flags & !NOT_INHERITED;
     if u32::from(mode) & bindings::S_IFMT != bindings::S_IFDIR {
         flags &= !FLAG_DIRSYNC;
     }
-    let inode = make(&NewInode {
+    let new = NewInode {
         mode,
         uid,
         gid,
@@ -71,14 +89,50 @@ fn make(
         rdev,
         flags,
         now: now.unwrap_or_else(|| vfs.touch()),
-    })
-    .edge(sb)?;
+    };
+    let inode = make(&new, &attrs).edge(sb)?;
     match vfs.insert(inode.ino.get()) {
-        Ok(new) => inode::complete(sb, new, inode),
+        Ok(new) => {
+            let ready = inode::complete(sb, new, inode)?;
+            Acl::cache(ready.inode(), AclType::Access, acls.access.as_ref());
+            Acl::cache(ready.inode(), AclType::Default, acls.default.as_ref());
+            Ok(ready)
+        }
         Err(e) => {
             namespace::inactivate_later(&sb.data().mount, inode);
             Err(e)
         }
+    }
+}
+
+/// The attributes of a new inode.
+struct FirstAttrs {
+    access: Option<AclBytes>,
+    default: Option<AclBytes>,
+    security: KVec<SecurityXattr>,
+}
+
+impl FirstAttrs {
+    /// As the engine wants them.
+    fn list(&self) -> Result<KVec<InitAttr<'_>>> {
+        let mut all = KVec::new();
+        for (which, bytes) in [
+            (AclType::Access, &self.access),
+            (AclType::Default, &self.default),
+        ] {
+            if let Some(value) = bytes {
+                let name = xattr::acl_name(which);
+                all.push(InitAttr { name, value }, GFP_KERNEL)?;
+            }
+        }
+        for attr in &self.security {
+            let init = InitAttr {
+                name: Name::new(AttrSpace::Security, &attr.name),
+                value: &attr.value,
+            };
+            all.push(init, GFP_KERNEL)?;
+        }
+        Ok(all)
     }
 }
 
@@ -122,9 +176,18 @@ impl DirOps for Latchfs {
         rdev: u32,
     ) -> Result<ReadyInode<Self>> {
         let now = touch(&[dir]);
-        let new = make(idmap, dir, mode, rdev, Some(now), |new| {
-            namespace::create(mount_of(dir), dir.data(), dentry.name(), new)
-        })?;
+        let new = make(
+            idmap,
+            dir,
+            Some(dentry),
+            mode,
+            rdev,
+            Some(now),
+            |new, attrs| {
+                let (m, name) = (mount_of(dir), dentry.name());
+                namespace::create_with_attrs(m, dir.data(), name, new, attrs)
+            },
+        )?;
         dir_changed(dir, now);
         sync_if_asked(dir)?;
         Ok(new)
@@ -141,17 +204,26 @@ impl DirOps for Latchfs {
         }
         let now = touch(&[dir]);
         let mode = bindings::S_IFLNK as u16 | 0o777;
-        let new = make(idmap, dir, mode, 0, Some(now), |new| {
-            namespace::symlink(mount_of(dir), dir.data(), dentry.name(), new, target)
-        })?;
+        let new = make(
+            idmap,
+            dir,
+            Some(dentry),
+            mode,
+            0,
+            Some(now),
+            |new, attrs| {
+                let (m, name) = (mount_of(dir), dentry.name());
+                namespace::symlink_with_attrs(m, dir.data(), name, new, target, attrs)
+            },
+        )?;
         dir_changed(dir, now);
         sync_if_asked(dir)?;
         Ok(new)
     }
 
     fn tmpfile(idmap: &Idmap, dir: &Inode, mode: u16) -> Result<ReadyInode<Self>> {
-        make(idmap, dir, mode, 0, None, |new| {
-            namespace::tmpfile(mount_of(dir), dir.data(), new)
+        make(idmap, dir, None, mode, 0, None, |new, attrs| {
+            namespace::tmpfile_with_attrs(mount_of(dir), dir.data(), new, attrs)
         })
     }
 

@@ -8,6 +8,7 @@
 //! and the private part of ring 3. The private part is put in before `I_NEW` is cleared and taken
 //! out when VFS has unhashed the inode (`destroy_inode`); nothing else writes it.
 
+use super::acl::AclOps;
 use super::assume;
 use super::exportfs::ExportOps;
 use super::file::FileOps;
@@ -21,6 +22,7 @@ use super::stat;
 use super::super_types::SuperBlock;
 use super::super_types::SuperOps;
 use super::writeback::WritebackOps;
+use super::xattr::XattrOps;
 use crate::bindings;
 use crate::sys::witness::IolockExcl;
 use crate::sys::Time;
@@ -42,7 +44,17 @@ pub use new::UnhashedInode;
 
 /// All operations of a file system: what [`NewInode::ready`] needs to choose the tables.
 pub trait Inodes:
-    SuperOps + InodeOps + DirOps + FileOps + IoctlOps + MappingOps + IomapOps + WritebackOps + ExportOps
+    SuperOps
+    + InodeOps
+    + DirOps
+    + FileOps
+    + IoctlOps
+    + MappingOps
+    + IomapOps
+    + WritebackOps
+    + ExportOps
+    + XattrOps
+    + AclOps
 {
 }
 
@@ -56,6 +68,8 @@ impl<T> Inodes for T where
         + IomapOps
         + WritebackOps
         + ExportOps
+        + XattrOps
+        + AclOps
 {
 }
 
@@ -280,6 +294,12 @@ impl<T: FileSystem> Inode<T> {
         }
         self.set_mtime(mtime);
         self.set_ctime(ctime);
+    }
+
+    /// Sets type and permissions. The caller holds `i_rwsem`.
+    pub fn set_mode(&self, mode: u16) {
+        // SAFETY: the inode is valid.
+        unsafe { (*self.as_ptr()).i_mode = mode };
     }
 
     /// Sets mode, owner and group. The caller holds `i_rwsem`.

@@ -10,6 +10,7 @@ use super::fs::FileSystem;
 use super::super_types::SuperBlock;
 use crate::bindings;
 use core::mem::size_of;
+use kernel::error::to_result;
 use kernel::ffi::c_long;
 use kernel::ffi::c_uint;
 use kernel::ffi::c_ulong;
@@ -37,6 +38,9 @@ pub struct TrimRange {
     pub min: u64,
 }
 
+/// Bytes of a label in FS_IOC_GETFSLABEL, terminated.
+pub const LABEL_MAX: usize = bindings::FSLABEL_MAX as usize;
+
 /// ioctls that need the file system. The caller has CAP_SYS_ADMIN; no lock is held, user memory is
 /// copied before and after. All may sleep.
 pub trait IoctlOps: FileSystem {
@@ -45,6 +49,12 @@ pub trait IoctlOps: FileSystem {
 
     /// Discards free space.
     fn trim(sb: &SuperBlock<Self>, range: &mut TrimRange) -> Result;
+
+    /// Copies the volume label to the beginning of `out`, which has [`LABEL_MAX`] zeroes. Anybody may.
+    fn label(sb: &SuperBlock<Self>, out: &mut [u8; LABEL_MAX]) -> Result;
+
+    /// Changes the volume label. EINVAL if it is too long.
+    fn set_label(sb: &SuperBlock<Self>, label: &[u8]) -> Result;
 }
 
 /// Copies a plain structure from user memory. EFAULT.
@@ -121,6 +131,37 @@ fn trim<T: IoctlOps>(sb: &SuperBlock<T>, arg: c_ulong) -> Result {
     unsafe { to_user(arg, &user) }
 }
 
+fn get_label<T: IoctlOps>(sb: &SuperBlock<T>, arg: c_ulong) -> Result {
+    let mut label = [0; LABEL_MAX];
+    T::label(sb, &mut label)?;
+    // SAFETY: bytes.
+    unsafe { to_user(arg, &label) }
+}
+
+/// # Safety
+///
+/// `file` is the open file of an ioctl.
+unsafe fn set_label<T: IoctlOps>(
+    sb: &SuperBlock<T>,
+    file: *mut bindings::file,
+    arg: c_ulong,
+) -> Result {
+    admin()?;
+    let mut label = [0_u8; LABEL_MAX];
+    let to = label.as_mut_ptr().cast::<c_void>();
+    // SAFETY: the destination is ours and has the size.
+    if unsafe { bindings::copy_from_user(to, arg as *const c_void, LABEL_MAX) } != 0 {
+        return Err(EFAULT);
+    }
+    let end = label.iter().position(|byte| *byte == 0).ok_or(EINVAL)?;
+    // SAFETY: the caller's file is open.
+    to_result(unsafe { bindings::mnt_want_write_file(file) })?;
+    let result = T::set_label(sb, label.get(..end).unwrap_or(&[]));
+    // SAFETY: the counterpart.
+    unsafe { bindings::mnt_drop_write_file(file) };
+    result
+}
+
 pub(super) unsafe extern "C" fn ioctl<T: IoctlOps>(
     file: *mut bindings::file,
     cmd: c_uint,
@@ -131,6 +172,9 @@ pub(super) unsafe extern "C" fn ioctl<T: IoctlOps>(
     let result = match cmd {
         bindings::FS_IOC_SHUTDOWN => goingdown(sb, arg),
         bindings::FITRIM => trim(sb, arg),
+        bindings::FS_IOC_GETFSLABEL => get_label(sb, arg),
+        // SAFETY: the file is open.
+        bindings::FS_IOC_SETFSLABEL => unsafe { set_label(sb, file, arg) },
         _ => Err(ENOTTY),
     };
     match result {

@@ -4,6 +4,7 @@
 //!
 //! C headers: `include/linux/fs.h` (`struct inode_operations`), `include/linux/namei.h`.
 
+use super::acl;
 use super::assume;
 use super::dcache::Dentry;
 use super::fileattr::FileAttr;
@@ -15,6 +16,7 @@ use super::inode::InodeOps;
 use super::inode::Inodes;
 use super::inode::ReadyInode;
 use super::stat::KStat;
+use super::xattr;
 use crate::bindings;
 use crate::sys::witness::IolockExcl;
 use core::marker::PhantomData;
@@ -160,13 +162,21 @@ impl<T: Inodes> InodeTables<T> {
         sync_lazytime: Some(sync_lazytime::<T>),
         fileattr_get: Some(fileattr_get::<T>),
         fileattr_set: Some(fileattr_set::<T>),
+        listxattr: Some(xattr::listxattr::<T>),
         // SAFETY: a table of function pointers: all zeroes are `None`.
         ..unsafe { core::mem::zeroed() }
     };
 
+    /// What all but symbolic links have.
+    const ACLS: bindings::inode_operations = bindings::inode_operations {
+        get_inode_acl: Some(acl::get_inode_acl::<T>),
+        set_acl: Some(acl::set_acl::<T>),
+        ..Self::COMMON
+    };
+
     const FILE: bindings::inode_operations = bindings::inode_operations {
         fiemap: Some(super::iomap::fiemap::<T>),
-        ..Self::COMMON
+        ..Self::ACLS
     };
 
     const DIR: bindings::inode_operations = bindings::inode_operations {
@@ -180,7 +190,7 @@ impl<T: Inodes> InodeTables<T> {
         mknod: Some(mknod::<T>),
         rename: Some(rename::<T>),
         tmpfile: Some(tmpfile::<T>),
-        ..Self::COMMON
+        ..Self::ACLS
     };
 
     const FAST_LINK: bindings::inode_operations = bindings::inode_operations {
@@ -211,7 +221,7 @@ pub(super) fn link_table<T: Inodes>(fast: bool) -> *const bindings::inode_operat
 }
 
 pub(super) fn special_table<T: Inodes>() -> *const bindings::inode_operations {
-    &InodeTables::<T>::COMMON
+    &InodeTables::<T>::ACLS
 }
 
 /// Result of a callback that returns a dentry or an error pointer; null is success.

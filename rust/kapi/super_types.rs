@@ -12,6 +12,8 @@ use super::seq_file::SeqFile;
 use super::statfs::StatFs;
 use super::sysfs::Dir;
 use super::sysfs::Directory;
+use super::xattr;
+use super::xattr::XattrOps;
 use crate::bindings;
 use crate::sys::device::Device;
 use core::fmt;
@@ -159,7 +161,7 @@ pub struct NewSuper<'a, T: FileSystem> {
     _fs: PhantomData<T>,
 }
 
-impl<'a, T: FileSystem> NewSuper<'a, T> {
+impl<'a, T: XattrOps> NewSuper<'a, T> {
     /// The wrapper of a super block in `fill_super`.
     ///
     /// # Safety
@@ -242,6 +244,8 @@ impl<'a, T: FileSystem> NewSuper<'a, T> {
             (*sb).s_flags |= bindings::SB_I_VERSION as usize;
             (*sb).s_iflags |= bindings::SB_I_CGROUPWB as usize;
             bindings::super_set_identity(sb, params.uuid.as_ptr());
+            (*sb).s_flags |= bindings::SB_POSIXACL as usize;
+            (*sb).s_xattr = xattr::table::<T>();
         }
     }
 }

@@ -5,7 +5,7 @@
 use crate::{
     engine::{
         error::{Error, Result},
-        fork::{Fork, TreeRoot},
+        fork::{Fork, ForkFormat, TreeRoot},
         inode::InodeInner,
     },
     format::{
@@ -127,6 +127,8 @@ pub struct Attrs {
     pub version: u64,
     /// `FLAG_*`.
     pub flags: u64,
+    /// Whether it has extended attributes.
+    pub xattrs: bool,
 }
 
 impl Attrs {
@@ -150,6 +152,7 @@ impl Attrs {
             btime: core.btime,
             version: core.version,
             flags: core.flags,
+            xattrs: inner.attrs.format != ForkFormat::None,
         }
     }
 }

@@ -299,6 +299,7 @@ impl Mount {
                 orphans: AtomicU64::new(sb.orphans.get()),
             },
             sb: Spin::new(block),
+            super_turn: Mutex::new(()),
             inodes,
             stats: Stats::default(),
             push_turn: Mutex::new(()),
@@ -339,8 +340,9 @@ impl Mount {
     /// Changes the superblock, adds what was recorded of errors, and writes it. One sector changes,
     /// so the block cannot tear. May sleep. Errors: EIO.
     pub(super) fn write_super(&self, change: impl FnOnce(&mut Superblock)) -> Result {
-        let recorded = self.faults.take();
         let mut block = Block::must_zeroed();
+        let _turn = self.super_turn.lock();
+        let recorded = self.faults.take();
         {
             let mut held = self.sb.lock();
             let sb = Superblock::of_mut(held.as_mut_slice()).ok_or(Error::new(Errno::UCLEAN))?;

@@ -285,3 +285,29 @@ fn mounting_reads_two_blocks_whatever_the_size() {
     assert_eq!(disk.io_counts().0 - before, 2);
     m.unmount().unwrap();
 }
+
+#[test]
+fn the_label_is_in_all_copies() {
+    let mut f = Fixture::with_groups(8192, Some(2048));
+    assert_eq!(&f.m.label().unwrap()[..5], b"test\0");
+    let error = |r: Result| r.unwrap_err().errno();
+    assert_eq!(error(f.m.set_label(&[b'x'; 65])), Errno::INVAL);
+    assert_eq!(error(f.m.set_label(b"a\0b")), Errno::INVAL);
+    f.m.set_label(&[b'y'; 64]).unwrap();
+    f.m.set_label(b"new").unwrap();
+    let geometry = *f.m.geo();
+    let mut copies = 0;
+    for ag in geometry.ags() {
+        if let Some(at) = geometry.superblock_copy(ag) {
+            let sb = read_super(&f.disk, at.0);
+            assert_eq!(sb.label(), b"new");
+            sb.verify(at).unwrap();
+            copies += 1;
+        }
+    }
+    assert!(copies > 2, "{copies}");
+    f.remount();
+    assert_eq!(&f.m.label().unwrap()[..4], b"new\0");
+    f.m.set_read_only(true).unwrap();
+    assert_eq!(error(f.m.set_label(b"no")), Errno::ROFS);
+}

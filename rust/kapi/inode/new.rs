@@ -52,6 +52,8 @@ pub struct InodeAttrs {
     pub rdev: u32,
     /// The `S_*` flags.
     pub flags: u32,
+    /// Whether it has extended attributes; without any there is nothing to look for in the engine.
+    pub xattrs: bool,
 }
 
 /// A fresh inode that is not hashed.
@@ -78,6 +80,11 @@ impl<T: FileSystem> UnhashedInode<T> {
                 bindings::i_gid_read(inode),
             )
         }
+    }
+
+    /// The C object, which has no private part yet.
+    pub(in crate::kapi) fn as_ptr(&self) -> *mut bindings::inode {
+        self.0.as_ptr()
     }
 
     /// The time of creation: now, with the precision of the file system.
@@ -214,7 +221,10 @@ impl<T: Inodes> NewInode<T> {
             (*inode).i_generation = attrs.generation;
             bindings::set_iversion_queried(inode, attrs.version);
             bindings::inode_set_flags(inode, attrs.flags, attrs.flags);
-            bindings::cache_no_acl(inode);
+            if !attrs.xattrs {
+                bindings::inode_has_no_xattr(inode);
+                bindings::cache_no_acl(inode);
+            }
         }
     }
 }
