@@ -94,7 +94,11 @@ impl Acl {
             let acl = bindings::acl_from_xattr(bytes.as_ptr().cast(), bytes.len());
             Self::from_result(acl)
         };
-        acl.map_err(|e| if e == EINVAL { EUCLEAN } else { e })
+        // A version that C does not know is EOPNOTSUPP, which VFS takes for a file system without ACLs.
+        acl.map_err(|e| match e {
+            e if e == ENOMEM => e,
+            _ => EUCLEAN,
+        })
     }
 
     /// The bytes to store. May sleep. ENOMEM.

@@ -9,6 +9,7 @@ set -uo pipefail
 HERE=$(cd "$(dirname "$0")" && pwd)
 . "$HERE/lib.sh"
 . "$HERE/admin.sh"
+. "$HERE/xattr.sh"
 
 LONG=${LONG:-}
 LOADS=20 STORM_SECONDS=30 FSX_OPS=5000
@@ -197,6 +198,7 @@ checks_fsck() {
 
 test_linux_fsck() { checks_fsck linux; }
 test_posix_fsck() { checks_fsck posix; }
+test_xattr_fsck() { checks_fsck xattr; }
 
 test_hostile() {
 	local image=$RUNDIR/hostile.img size
@@ -234,7 +236,8 @@ test_unload() {
 # a machine that loses its device is slow to end: in the long form
 [ -n "${LONG:-}" ] || ADMIN_TESTS=${ADMIN_TESTS% device_gone}
 ALL="load_unload kunit busy mount_options mount_garbage storm fsx_buffered fsx_mmap
-	fill linux linux_fsck posix posix_fsck hostile $ADMIN_TESTS leaks unload"
+	fill linux linux_fsck posix posix_fsck xattr xattr_fsck $XATTR_TESTS hostile $ADMIN_TESTS
+	leaks unload"
 
 # in braces, so that the whole script is read before it runs: the host may edit it
 # meanwhile
@@ -247,7 +250,7 @@ ALL="load_unload kunit busy mount_options mount_garbage storm fsx_buffered fsx_m
 		case $name in
 		panic)
 			;;	# the host's
-		linux | posix)
+		linux | posix | xattr)
 			run_checks "$name" ;;
 		hostile)
 			if [ -n "${HOSTILE:-}" ]; then
