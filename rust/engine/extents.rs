@@ -21,6 +21,7 @@ mod mutants;
 pub mod ordered;
 mod range;
 pub(crate) mod reserve;
+pub(crate) mod short;
 
 pub use self::{
     index::{Counts, ExtentIndex, IndexStock, Piece, Prior, View},

@@ -27,7 +27,7 @@ mod tree;
 #[cfg(test)]
 mod tests;
 
-use super::ordered::OrderedExtent;
+use super::{ordered::OrderedExtent, short::ShortBlocks};
 use crate::{
     engine::alloc::{Claim, Reservation},
     format::{
@@ -238,6 +238,8 @@ pub struct ExtentIndex {
     /// The last block of the size on disk, if that ends inside of it, has been written since that
     /// size was set: what is behind the end is zeros there, not what a truncation has cut off.
     pub(crate) tail_fresh: bool,
+    /// Blocks that were appended to and of which the disk may have only a part.
+    pub(super) short: ShortBlocks,
     /// No block below it is unsettled and was behind the end of the file when it was written:
     /// what is unsettled there fills holes that a crash may show as well.
     pub(crate) append_low: FileBlock,
@@ -283,6 +285,7 @@ impl ExtentIndex {
             meta: None,
             done_end: 0,
             tail_fresh: false,
+            short: ShortBlocks::new(),
             append_low: FileBlock(u64::MAX),
         }
     }

@@ -95,6 +95,17 @@ struct Done {
     end: u64,
 }
 
+impl Done {
+    /// All of it is recorded.
+    fn tell(&self, extents: &mut Extents<'_>) {
+        if self.failed {
+            size::data_lost(extents, self.start..super::block_end(self.end));
+        } else {
+            size::data_done(extents, self.start, self.end);
+        }
+    }
+}
+
 /// What the transaction of the next step needs.
 struct Plan {
     res: TxnRes,
@@ -167,8 +178,8 @@ fn step(
         at = record(m, &mut txn, &mut extents, &piece, done)?;
         pieces += 1;
     }
-    if at >= range.end && !done.failed {
-        size::data_done(&mut extents, done.start, done.end);
+    if at >= range.end {
+        done.tell(&mut extents);
     }
     let size = size::settled(&mut extents, inode, done.end);
     let core = &mut extents.inner().core;
@@ -203,9 +214,7 @@ fn make_plan(
         at = piece.end();
     }
     if first.is_none() {
-        if !done.failed {
-            size::data_done(&mut extents, done.start, done.end);
-        }
+        done.tell(&mut extents);
         let size = size::settled(&mut extents, inode, done.end);
         extents.trim_meta();
         if size == extents.inner().core.disk_size {

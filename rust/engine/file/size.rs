@@ -17,7 +17,7 @@
 //!
 //! Nor does it leave a last block of which only a part belongs to the file before that has been
 //! written again: what is behind the end there may be what a truncation has cut off, zeroed in the
-//! page cache only.
+//! page cache only. Nor does it go past what the disk has of a block that was appended to (`short`).
 //!
 //! `done_end` is the highest end of data that has reached the disk. Every completion and every fsync
 //! recompute it; nothing else logs a size.
@@ -26,7 +26,7 @@ use super::byte;
 use crate::{
     engine::{
         error::Result,
-        extents::{Extents, IndexStock, Piece, View},
+        extents::{short::Short, Extents, IndexStock, Piece, View},
         inode::{Inode, InodeInner, InodeRef},
         mount::Mount,
         txn::TxnRes,
@@ -47,6 +47,12 @@ pub(super) fn data_done(extents: &mut Extents<'_>, start: FileBlock, end: u64) {
     if start <= tail && end > byte(tail) {
         inner.index.tail_fresh = true;
     }
+    inner.index.has_data(start, end);
+}
+
+/// Data of blocks `range` was lost, and that was said: it is not waited for any more. ILOCK exclusive.
+pub(super) fn data_lost(extents: &mut Extents<'_>, range: Range<FileBlock>) {
+    extents.inner().index.has_data(range.start, byte(range.end));
 }
 
 /// The size on disk as things are. `seen` is a size the file has had in the page cache: the VFS
@@ -73,6 +79,9 @@ pub(super) fn settled(extents: &mut Extents<'_>, inode: &Inode, seen: u64) -> u6
         // Whatever made the file longer made this block dirty, so it will be written.
         return old;
     }
+    if let Some(short) = inner.index.first_short(old) {
+        size = size.min(short);
+    }
     if size > old {
         // The block it ends in now was allocated and written since.
         inner.index.tail_fresh = true;
@@ -97,11 +106,26 @@ pub(super) fn assign(extents: &mut Extents<'_>, inode: &Inode, new_size: u64) {
     let inner = extents.inner();
     inner.index.done_end = new_size;
     inner.index.tail_fresh = false;
+    inner.index.forget_short();
     let old = inner.core.disk_size.min(new_size);
     let unsettled = inner.index.first_unsettled(FileBlock::of_byte(old));
     inner.core.disk_size = unsettled.map_or(new_size, |b| byte(b).clamp(old, new_size));
     inode.file.set_i_size(new_size);
     inode.file.set_disk_size(inner.core.disk_size);
+}
+
+/// What a write of `len` bytes at `pos` appends in the block that the file ends inside of. i_rwsem is
+/// held exclusively.
+pub(super) fn appends(inode: &Inode, pos: u64, len: u64) -> Option<Short> {
+    let size = inode.file.i_size();
+    let block = FileBlock::of_byte(size);
+    let next = byte(block.saturating_add(1));
+    let end = pos.saturating_add(len);
+    (byte(block) < size && pos < next && end > size).then_some(Short {
+        block,
+        done: size,
+        want: end.min(next),
+    })
 }
 
 /// The VFS inode's size has changed: after each write that extends the file. Does not sleep.

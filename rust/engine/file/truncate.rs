@@ -117,6 +117,7 @@ pub fn free_all(m: &Arc<Mount>, inode: &InodeRef) -> Result {
         inner.core.disk_size = 0;
         inner.index.done_end = 0;
         inner.index.tail_fresh = false;
+        inner.index.forget_short();
         inode.file.loaded(0);
     })
 }

@@ -120,26 +120,51 @@ pub fn write_begin(
     check_range(pos, len)?;
     let range = blocks(pos, len.max(1));
     let range = range.start..range.end.min(range.start.saturating_add(MOST));
-    let (piece, seq, new) = map_for_write(m, inode, range, nowait)?;
+    let appends = size::appends(inode, pos, len);
+    if let Some(short) = appends {
+        // Reclaim takes the ILOCKs of inodes it evicts.
+        let _nofs = NofsScope::enter();
+        let inner = if nowait {
+            inode.ilock.try_write()
+        } else {
+            Some(inode.ilock.write())
+        };
+        let mut inner = inner.ok_or_else(|| Error::new(Errno::AGAIN))?;
+        inner.index.append_to(short);
+    }
+    let mapped = map_for_write(m, inode, range, nowait);
+    if appends.is_some() && mapped.is_err() {
+        not_appended(inode);
+    }
+    let (piece, seq, new) = mapped?;
     let mut map = Bmap::of(&piece, seq, is_dirty(m, inode, pos.saturating_add(len)));
     map.new = new;
     sys::sync_point!("write.after_begin", inode.ino.0);
     Ok(map)
 }
 
+/// A write that was to make the file longer did not, or not so much.
+fn not_appended(inode: &Inode) {
+    let size = inode.file.i_size();
+    inode.ilock.write().index.appended(size);
+}
+
 /// The end of a buffered write of which `written` bytes from `pos` came into the page cache. `new`
 /// is what [`write_begin`] said. If it made more than was used, returns the range (from, to) whose
 /// Delayed extent has to go: the caller takes the invalidate lock exclusively and has the page cache
 /// scanned for what is not dirty there (`iomap_write_delalloc_release`), which ends in
-/// [`punch_delayed`]. Does not sleep.
+/// [`punch_delayed`]. The size was told by `set_isize` before. May sleep for the ILOCK.
 pub fn write_end(
     _m: &Arc<Mount>,
-    _inode: &Inode,
+    inode: &Inode,
     pos: u64,
     len: u64,
     written: u64,
     new: bool,
 ) -> Option<(u64, u64)> {
+    if written < len && pos.saturating_add(len) > inode.file.i_size() {
+        not_appended(inode);
+    }
     if !new || written >= len {
         return None;
     }

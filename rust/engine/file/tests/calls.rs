@@ -457,3 +457,89 @@ fn delayed_data_reserves_little_more_than_itself() {
     file.truncate(0);
     assert_eq!(file.available(), before);
 }
+
+#[test]
+fn the_size_does_not_pass_what_was_appended_in_a_block_and_not_written() {
+    let file = File::new(16384);
+    let append = |pos, len| {
+        file.write(pos, len);
+        write_end(file.m(), &file.inode, pos, len, len, false);
+    };
+    let write_back = |pos, len, end| {
+        file.submit(&mut WbCtx::default(), pos, len);
+        file.complete(pos, end - pos, None);
+    };
+    append(0, 100);
+    write_back(0, 4 * KB, 100);
+    assert_eq!(file.disk_size(), 100);
+    // The end of the first block comes to the page cache, and the second block to the disk.
+    append(100, 5000);
+    write_back(4 * KB, 4 * KB, 5100);
+    assert_eq!(file.disk_size(), 100);
+    write_back(0, 4 * KB, 4 * KB);
+    assert_eq!(file.disk_size(), 5100);
+
+    // A write behind a gap appends nothing to the last block, though it is zeroed once more.
+    append(64 * KB, 100);
+    write_back(4 * KB, 4 * KB, 5100);
+    write_back(64 * KB, 4 * KB, 64 * KB + 100);
+    assert_eq!(file.disk_size(), 64 * KB + 100);
+
+    // Half of what was to be appended came.
+    let end = 64 * KB + 100;
+    write_begin(file.m(), &file.inode, end, 200, false).unwrap();
+    set_isize(&file.inode, end + 100);
+    write_end(file.m(), &file.inode, end, 200, 100, false);
+    append(128 * KB, 4 * KB);
+    write_back(128 * KB, 4 * KB, 132 * KB);
+    assert_eq!(file.disk_size(), end);
+    write_back(64 * KB, 4 * KB, end + 100);
+    assert_eq!(file.disk_size(), 132 * KB);
+
+    // What failed to be written is not waited for.
+    append(132 * KB, 100);
+    write_back(132 * KB, 4 * KB, 132 * KB + 100);
+    append(132 * KB + 100, 4 * KB);
+    write_back(136 * KB, 4 * KB, 136 * KB + 100);
+    assert_eq!(file.disk_size(), 132 * KB + 100);
+    file.submit(&mut WbCtx::default(), 132 * KB, 4 * KB);
+    file.complete(132 * KB, 4 * KB, Some(Errno::IO));
+    assert_eq!(file.disk_size(), 136 * KB + 100);
+}
+
+#[test]
+fn a_truncation_that_cannot_read_a_bitmap_is_not_half_forgotten() {
+    let file = File::new(16384);
+    file.write(0, 64 * KB);
+    file.submit(&mut WbCtx::default(), 0, 64 * KB);
+    file.complete(0, 64 * KB, None);
+    let File { mut f, inode } = file;
+    let ino = inode.ino;
+    drop(inode);
+    // No bitmap is cached then.
+    f.remount();
+    let inode = inode::iget(&f.m, ino).unwrap();
+    let file = File { f, inode };
+    assert_eq!(file.kind(0), BmapKind::Mapped);
+
+    file.f.disk.fail_reads(true);
+    let (iolock, inval) = (IolockExcl::assume(ino.0), InvalidateExcl::assume(ino.0));
+    let (m, inode) = (file.m(), &file.inode);
+    let result = truncate(m, inode, &iolock, &inval, 0, Time::default());
+    file.f.disk.fail_reads(false);
+    assert_eq!(result.unwrap_err().errno(), Errno::IO);
+    // The extents were out of memory by then. Nothing of that may get to the disk: not with the
+    // next change of the inode, which would free nothing.
+    assert!(file.m().is_shutdown());
+    let File { mut f, inode } = file;
+    drop(inode);
+    assert!(f.m.unmount().is_err());
+    f.remount_only();
+    let inode = inode::iget(&f.m, ino).unwrap();
+    let file = File { f, inode };
+    assert_eq!(file.inode.attrs().blocks, 16);
+    assert_eq!(
+        (file.disk_size(), file.kind(0)),
+        (64 * KB, BmapKind::Mapped)
+    );
+}
