@@ -12,6 +12,7 @@
 //! * [`namei`][]: names;
 //! * [`file`]: read, write, fsync, readdir;
 //! * [`data`]: iomap and writeback;
+//! * [`direct`]: direct I/O;
 //! * [`export`]: file handles;
 //! * [`xattr`]: extended attributes, ACLs;
 //! * [`ioctl`]: stopping the file system, trimming it, its label;
@@ -24,6 +25,7 @@
 
 pub mod attr;
 pub mod data;
+pub mod direct;
 pub mod error;
 pub mod export;
 pub mod file;

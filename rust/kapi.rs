@@ -28,6 +28,7 @@
 pub mod acl;
 pub mod assume;
 pub mod dcache;
+pub mod direct;
 pub mod exportfs;
 pub mod file;
 pub mod fileattr;

@@ -61,7 +61,7 @@ pub use self::{
     fallocate::{falloc_plan, fallocate, Falloc, FallocMode, FallocPlan},
     size::{fsync_from, fsync_metadata, fsync_upto, set_isize, settle_size},
     space::{make_space, Attempt, Space},
-    state::{delayed_blocks, evict, flush_at_close, note_truncated, FileState},
+    state::{delayed_blocks, evict, flush_at_close, has_new_data, note_truncated, FileState},
     truncate::{free_all, free_beyond_size, truncate, truncate_plan, TruncatePlan},
     write::{mkwrite_begin, punch_delayed, write_begin, write_end},
     writeback::{writeback_discard, writeback_range, writeback_submit, writeback_undo, WbCtx},

@@ -146,6 +146,9 @@ fn set_size(args: &mut SetAttr<'_, Latchfs>, size: u64) -> Result {
     if size != inode.size() {
         args.touch_for_size();
     }
+    if size < inode.size() {
+        file::note_truncated(r);
+    }
     let inval = inode.invalidate_lock();
     inode.dio_wait();
     let iolock = args.iolock();

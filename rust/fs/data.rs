@@ -48,14 +48,6 @@ impl IomapOps for Latchfs {
             .into())
     }
 
-    fn direct_read(inode: &Inode, pos: u64, len: u64) -> Result<Mapping> {
-        Ok(
-            file::bmap_direct_read(mount_of(inode), inode.data(), pos, len)
-                .at(inode)?
-                .into(),
-        )
-    }
-
     fn report(inode: &Inode, pos: u64, len: u64) -> Result<Mapping> {
         Ok(file::bmap_report(mount_of(inode), inode.data(), pos, len)
             .at(inode)?

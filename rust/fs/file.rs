@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Open files: read, write, fsync, readdir.
+//! Open files: read, write, fsync, close, readdir.
 
+use super::direct;
 use super::error::Edge as _;
 use super::inode::push_attrs;
 use super::mount_of;
@@ -30,14 +31,14 @@ impl FileOps for Latchfs {
         if io.remaining() == 0 {
             return Ok(0);
         }
-        let _lock = if io.nowait() {
+        let lock = if io.nowait() {
             inode.try_lock_shared().ok_or(EAGAIN)?
         } else {
             inode.lock_shared()
         };
         if io.direct() {
             io.accessed();
-            io.read_direct()
+            direct::read(io, &lock)
         } else {
             io.read_cached()
         }
@@ -47,7 +48,13 @@ impl FileOps for Latchfs {
         if Self::is_shutdown(io.inode()) {
             return Err(EIO);
         }
-        let written = write_with_space(io)?;
+        if io.remaining() == 0 {
+            return Ok(0);
+        }
+        if io.direct() {
+            return direct::write(io);
+        }
+        let written = write_cached(io)?;
         if written == 0 {
             return Ok(0);
         }
@@ -67,6 +74,13 @@ impl FileOps for Latchfs {
             push_attrs(inode)?;
         }
         file::fsync_metadata(m, inode.data(), upto, datasync).at(inode)
+    }
+
+    fn release(inode: &Inode, writer: bool) {
+        if writer && file::flush_at_close(inode.data()) {
+            // What fails here is reported by fsync.
+            let _ = inode.flush();
+        }
     }
 
     fn readdir(dir: &Inode, ctx: &mut DirContext) -> Result {
@@ -140,9 +154,9 @@ fn dirent_type(ftype: u8) -> u8 {
     DT.get(usize::from(ftype)).copied().unwrap_or(0)
 }
 
-/// Writes, and if there is no space has the engine make some and tries again, without `i_rwsem`
-/// (rules M23).
-fn write_with_space(io: &mut Kiocb<'_, Latchfs>) -> Result<usize> {
+/// Writes into the page cache, and if there is no space has the engine make some and tries again,
+/// without `i_rwsem` (rules M23).
+pub fn write_cached(io: &mut Kiocb<'_, Latchfs>) -> Result<usize> {
     let mut attempt = Attempt::default();
     loop {
         let result = write_locked(io);
@@ -160,15 +174,8 @@ fn write_with_space(io: &mut Kiocb<'_, Latchfs>) -> Result<usize> {
 }
 
 /// One attempt of a write, under `i_rwsem`.
-///
-/// Direct writes go through the page cache and are written at once: they see and leave the same
-/// data as a direct write would.
 fn write_locked(io: &mut Kiocb<'_, Latchfs>) -> Result<usize> {
     let inode = io.inode();
-    if io.direct() && io.nowait() {
-        // It would wait for its own writeback.
-        return Err(EAGAIN);
-    }
     let lock = if io.nowait() {
         inode.try_lock().ok_or(EAGAIN)?
     } else {
@@ -184,16 +191,13 @@ fn write_locked(io: &mut Kiocb<'_, Latchfs>) -> Result<usize> {
         zero_gap(inode, &lock, io.pos())?;
     }
     io.modified()?;
-    let written = io.write_cached();
-    if io.direct() {
-        io.direct_fallback(written)
-    } else {
-        written
-    }
+    io.write_cached()
 }
 
-/// A write begins behind the end of the file: what lies between must read as zeroes.
-fn zero_gap(inode: &Inode, lock: &InodeLock<'_, Latchfs>, pos: u64) -> Result {
+/// A write begins behind the end of the file: what lies between must read as zeroes. The last block
+/// is brought into the page cache, so no direct write may be on its way to it.
+pub fn zero_gap(inode: &Inode, lock: &InodeLock<'_, Latchfs>, pos: u64) -> Result {
+    inode.dio_wait();
     let size = inode.size();
     let inval = inode.invalidate_lock();
     inode.zero_range(&lock.witness(), &inval, size, pos.saturating_sub(size))

@@ -30,6 +30,9 @@ pub trait FileOps: FileSystem {
     /// (`datasync`) or everything. Also for directories.
     fn fsync(file: &File<Self>, start: u64, last: u64, datasync: bool) -> Result;
 
+    /// An open file is closed for the last time; `writer` if it could be written through.
+    fn release(inode: &Inode<Self>, writer: bool);
+
     /// Emits entries from the context's position on. `i_rwsem` is held shared.
     fn readdir(dir: &Inode<Self>, ctx: &mut DirContext) -> Result;
 
@@ -73,12 +76,12 @@ fn to_loff(pos: u64) -> i64 {
 }
 
 /// The result of a C function that returns a count or a negative errno.
-fn count(ret: isize) -> Result<usize> {
+pub(super) fn count(ret: isize) -> Result<usize> {
     usize::try_from(ret).map_err(|_| Error::from_errno(ret as c_int))
 }
 
 /// The answer of a callback that returns a count or a negative errno.
-fn answer(result: Result<usize>) -> isize {
+pub(super) fn answer(result: Result<usize>) -> isize {
     match result {
         Ok(n) => n as isize,
         Err(e) => e.to_errno() as isize,
@@ -87,8 +90,8 @@ fn answer(result: Result<usize>) -> isize {
 
 /// A read or write in progress.
 pub struct Kiocb<'a, T: FileSystem> {
-    iocb: *mut bindings::kiocb,
-    iter: *mut bindings::iov_iter,
+    pub(super) iocb: *mut bindings::kiocb,
+    pub(super) iter: *mut bindings::iov_iter,
     file: &'a File<T>,
 }
 
@@ -125,6 +128,11 @@ impl<'a, T: FileSystem> Kiocb<'a, T> {
     /// Whether the caller wants EAGAIN rather than to sleep.
     pub fn nowait(&self) -> bool {
         self.flag(bindings::IOCB_NOWAIT)
+    }
+
+    /// Whether the write goes to the end of the file, wherever that is when it is locked.
+    pub fn append(&self) -> bool {
+        self.flag(bindings::IOCB_APPEND)
     }
 
     /// Position in the file.
@@ -170,32 +178,9 @@ impl<'a, T: FileSystem> Kiocb<'a, T> {
         // SAFETY: the object is valid. The count came from C, so it fits.
         count(unsafe { bindings::generic_write_sync(self.iocb, n as isize) })
     }
-
-    /// Ends a direct write that went through the page cache: writes it to the device and drops
-    /// the cache, so that both kinds of I/O see the same.
-    pub fn direct_fallback(&mut self, written: Result<usize>) -> Result<usize> {
-        // SAFETY: the objects are valid.
-        count(unsafe { bindings::direct_write_fallback(self.iocb, self.iter, 0, answer(written)) })
-    }
 }
 
 impl<T: IomapOps> Kiocb<'_, T> {
-    /// Reads around the page cache. The caller holds `i_rwsem` shared.
-    pub fn read_direct(&mut self) -> Result<usize> {
-        // SAFETY: the objects are valid, the table is static.
-        count(unsafe {
-            bindings::iomap_dio_rw(
-                self.iocb,
-                self.iter,
-                &IomapTables::<T>::DIRECT_READ,
-                ptr::null(),
-                0,
-                ptr::null_mut(),
-                0,
-            )
-        })
-    }
-
     /// Writes into the page cache. The caller holds `i_rwsem` exclusively.
     pub fn write_cached(&mut self) -> Result<usize> {
         // SAFETY: the objects are valid, the tables are static.
@@ -282,6 +267,7 @@ impl<T: Inodes> FileTables<T> {
         splice_write: Some(bindings::iter_file_splice_write),
         mmap_prepare: Some(mmap_prepare::<T>),
         open: Some(open::<T>),
+        release: Some(release::<T>),
         unlocked_ioctl: Some(super::ioctl::ioctl::<T>),
         #[cfg(CONFIG_COMPAT)]
         compat_ioctl: Some(bindings::compat_ptr_ioctl),
@@ -310,7 +296,10 @@ impl<T: Inodes> FileTables<T> {
     };
 
     const VM: bindings::vm_operations_struct = bindings::vm_operations_struct {
+        #[cfg(not(latchfs_races))]
         fault: Some(bindings::filemap_fault),
+        #[cfg(latchfs_races)]
+        fault: Some(fault::<T>),
         map_pages: Some(bindings::filemap_map_pages),
         page_mkwrite: Some(page_mkwrite::<T>),
         // SAFETY: a table of function pointers: all zeroes are `None`.
@@ -341,6 +330,18 @@ unsafe extern "C" fn open<T: FileOps>(
         }
         Ok(0)
     })
+}
+
+unsafe extern "C" fn release<T: FileOps>(
+    inode: *mut bindings::inode,
+    file: *mut bindings::file,
+) -> c_int {
+    // SAFETY: VFS passes a file of this file system that is being closed, and its inode.
+    unsafe {
+        let writer = bindings::file_mode(file) & bindings::FMODE_WRITE != 0;
+        T::release(Inode::from_raw(inode), writer);
+    }
+    0
 }
 
 unsafe extern "C" fn read_iter<T: FileOps>(
@@ -457,6 +458,17 @@ unsafe extern "C" fn mmap_prepare<T: Inodes>(desc: *mut bindings::vm_area_desc) 
         (*desc).vm_ops = &FileTables::<T>::VM;
     }
     0
+}
+
+/// A place to hold a fault before it looks at the page cache.
+#[cfg(latchfs_races)]
+unsafe extern "C" fn fault<T: IomapOps>(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t {
+    // SAFETY: the fault is on a mapping of a file of this file system.
+    unsafe {
+        let inode = File::<T>::from_raw((*(*vmf).__bindgen_anon_1.vma).vm_file).inode();
+        crate::sys::sync_point!("fault.enter", inode.ino());
+        bindings::filemap_fault(vmf)
+    }
 }
 
 unsafe extern "C" fn page_mkwrite<T: IomapOps>(

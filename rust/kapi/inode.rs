@@ -10,6 +10,7 @@
 
 use super::acl::AclOps;
 use super::assume;
+use super::direct::DirectOps;
 use super::exportfs::ExportOps;
 use super::file::FileOps;
 use super::fs::FileSystem;
@@ -51,6 +52,7 @@ pub trait Inodes:
     + IoctlOps
     + MappingOps
     + IomapOps
+    + DirectOps
     + WritebackOps
     + ExportOps
     + XattrOps
@@ -66,6 +68,7 @@ impl<T> Inodes for T where
         + IoctlOps
         + MappingOps
         + IomapOps
+        + DirectOps
         + WritebackOps
         + ExportOps
         + XattrOps
@@ -197,6 +200,11 @@ impl<T: FileSystem> Inode<T> {
     pub fn flags(&self) -> u32 {
         // SAFETY: the inode is valid.
         unsafe { core::ptr::addr_of!((*self.as_ptr()).i_flags).read_volatile() }
+    }
+
+    /// Whether a write has no privileges of the file to take away (`IS_NOSEC`).
+    pub fn is_nosec(&self) -> bool {
+        self.flags() & bindings::S_NOSEC != 0
     }
 
     /// Replaces the `S_*` flags of `mask`. Atomic.

@@ -56,9 +56,6 @@ pub trait IomapOps: FileSystem {
     /// For reading into the page cache. The folio is locked.
     fn read(inode: &Inode<Self>, pos: u64, len: u64) -> Result<Mapping>;
 
-    /// For a direct read.
-    fn direct_read(inode: &Inode<Self>, pos: u64, len: u64) -> Result<Mapping>;
-
     /// For SEEK_HOLE, SEEK_DATA and FIEMAP.
     fn report(inode: &Inode<Self>, pos: u64, len: u64) -> Result<Mapping>;
 
@@ -123,7 +120,6 @@ pub(super) struct IomapTables<T>(PhantomData<T>);
 
 impl<T: IomapOps> IomapTables<T> {
     pub(super) const READ: bindings::iomap_ops = ops(read_begin::<T>, None);
-    pub(super) const DIRECT_READ: bindings::iomap_ops = ops(direct_read_begin::<T>, None);
     pub(super) const REPORT: bindings::iomap_ops = ops(report_begin::<T>, None);
     pub(super) const WRITE: bindings::iomap_ops = ops(write_begin::<T>, Some(write_end::<T>));
     pub(super) const ZERO: bindings::iomap_ops = ops(zero_begin::<T>, None);
@@ -145,7 +141,7 @@ type Begin = unsafe extern "C" fn(
     *mut bindings::iomap,
 ) -> c_int;
 
-const fn ops(begin: Begin, end: bindings::iomap_iter_end_fn) -> bindings::iomap_ops {
+pub(super) const fn ops(begin: Begin, end: bindings::iomap_iter_end_fn) -> bindings::iomap_ops {
     bindings::iomap_ops {
         iomap_begin: Some(begin),
         iomap_end: end,
@@ -159,7 +155,7 @@ const fn ops(begin: Begin, end: bindings::iomap_iter_end_fn) -> bindings::iomap_
 /// # Safety
 ///
 /// The arguments are those of a begin callback.
-unsafe fn begin<T: FileSystem>(
+pub(super) unsafe fn begin<T: FileSystem>(
     inode: *mut bindings::inode,
     pos: i64,
     len: i64,
@@ -189,18 +185,6 @@ unsafe extern "C" fn read_begin<T: IomapOps>(
 ) -> c_int {
     // SAFETY: these are the arguments of this callback.
     unsafe { begin(inode, pos, len, iomap, T::read) }
-}
-
-unsafe extern "C" fn direct_read_begin<T: IomapOps>(
-    inode: *mut bindings::inode,
-    pos: i64,
-    len: i64,
-    _flags: c_uint,
-    iomap: *mut bindings::iomap,
-    _srcmap: *mut bindings::iomap,
-) -> c_int {
-    // SAFETY: these are the arguments of this callback.
-    unsafe { begin(inode, pos, len, iomap, T::direct_read) }
 }
 
 unsafe extern "C" fn report_begin<T: IomapOps>(
@@ -267,7 +251,8 @@ unsafe extern "C" fn valid<T: IomapOps>(
     iomap: *const bindings::iomap,
 ) -> bool {
     // SAFETY: iomap passes an inode of this file system and its mapping.
-    unsafe { T::cookie(Inode::from_raw(inode)) == (*iomap).validity_cookie }
+    let same = unsafe { T::cookie(Inode::from_raw(inode)) == (*iomap).validity_cookie };
+    same || crate::sys::mutant!(Seed004Valid)
 }
 
 unsafe extern "C" fn write_end<T: IomapOps>(
@@ -304,6 +289,21 @@ unsafe extern "C" fn write_end<T: IomapOps>(
     0
 }
 
+/// Seed 004: the scan for what is clean and the punch are under one lock, but not under one hold.
+///
+/// # Safety
+///
+/// The caller holds the invalidate lock exclusively, no folio is locked.
+#[cfg(latchfs_races)]
+unsafe fn in_two_steps<T: FileSystem>(inode: &Inode<T>) {
+    // SAFETY: by the contract of this function; the caller finds the lock held again.
+    unsafe {
+        bindings::invalidate_unlock(inode.as_ptr());
+        crate::sys::sync_point!("wend.before_punch", inode.ino());
+        bindings::invalidate_lock(inode.as_ptr());
+    }
+}
+
 unsafe extern "C" fn punch<T: IomapOps>(
     inode: *mut bindings::inode,
     offset: i64,
@@ -314,6 +314,7 @@ unsafe extern "C" fn punch<T: IomapOps>(
     // write_end() took, for a range it found clean.
     unsafe {
         let inode = Inode::<T>::from_raw(inode);
+        crate::sys::mutant!(Seed004 => in_two_steps(inode));
         let (start, end) = (offset as u64, (offset as u64).saturating_add(length as u64));
         let lock = assume::invalidate_excl(inode);
         T::punch(inode, &lock, &assume::clean_range(inode, start, end));

@@ -241,7 +241,7 @@ impl<'a, T: XattrOps> NewSuper<'a, T> {
             (*sb).s_time_min = i64::MIN;
             (*sb).s_time_max = i64::MAX;
             (*sb).s_max_links = params.max_links;
-            (*sb).s_flags |= bindings::SB_I_VERSION as usize;
+            (*sb).s_flags |= (bindings::SB_I_VERSION | bindings::SB_NOSEC) as usize;
             (*sb).s_iflags |= bindings::SB_I_CGROUPWB as usize;
             bindings::super_set_identity(sb, params.uuid.as_ptr());
             (*sb).s_flags |= bindings::SB_POSIXACL as usize;

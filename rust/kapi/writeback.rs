@@ -121,6 +121,7 @@ unsafe extern "C" fn writeback_range<T: WritebackOps>(
             return e.to_errno() as isize;
         }
     };
+    crate::sys::sync_point!("wb.mapped", inode.ino());
     // SAFETY: the context is valid; this may call writeback_submit() below.
     let added = unsafe {
         iomap::fill(inode, &mut (*wpc).iomap, &mapping);

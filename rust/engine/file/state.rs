@@ -114,6 +114,12 @@ pub fn flush_at_close(inode: &Inode) -> bool {
     inode.file.truncated.swap(false, Ordering::Relaxed) && inode.file.delayed() > 0
 }
 
+/// Whether a crash now would leave less of the file than its users see: data has no blocks yet, or
+/// is on its way to them and holds the size back. Does not sleep.
+pub fn has_new_data(inode: &Inode) -> bool {
+    inode.file.delayed() > 0 || inode.file.i_size() > inode.file.disk_size()
+}
+
 /// Delayed blocks of the file: what `st_blocks` counts beside the blocks it has. Does not sleep.
 pub fn delayed_blocks(inode: &Inode) -> u64 {
     inode.file.delayed()

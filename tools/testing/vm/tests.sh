@@ -9,6 +9,7 @@ set -uo pipefail
 HERE=$(cd "$(dirname "$0")" && pwd)
 . "$HERE/lib.sh"
 . "$HERE/admin.sh"
+. "$HERE/dio.sh"
 . "$HERE/xattr.sh"
 
 LONG=${LONG:-}
@@ -198,6 +199,7 @@ checks_fsck() {
 
 test_linux_fsck() { checks_fsck linux; }
 test_posix_fsck() { checks_fsck posix; }
+test_dio_fsck() { checks_fsck dio; }
 test_xattr_fsck() { checks_fsck xattr; }
 
 test_hostile() {
@@ -236,8 +238,8 @@ test_unload() {
 # a machine that loses its device is slow to end: in the long form
 [ -n "${LONG:-}" ] || ADMIN_TESTS=${ADMIN_TESTS% device_gone}
 ALL="load_unload kunit busy mount_options mount_garbage storm fsx_buffered fsx_mmap
-	fill linux linux_fsck posix posix_fsck xattr xattr_fsck $XATTR_TESTS hostile $ADMIN_TESTS
-	leaks unload"
+	fill linux linux_fsck posix posix_fsck dio dio_fsck $DIO_TESTS
+	xattr xattr_fsck $XATTR_TESTS hostile $ADMIN_TESTS leaks unload"
 
 # in braces, so that the whole script is read before it runs: the host may edit it
 # meanwhile
@@ -250,7 +252,7 @@ ALL="load_unload kunit busy mount_options mount_garbage storm fsx_buffered fsx_m
 		case $name in
 		panic)
 			;;	# the host's
-		linux | posix | xattr)
+		linux | posix | dio | xattr)
 			run_checks "$name" ;;
 		hostile)
 			if [ -n "${HOSTILE:-}" ]; then
