@@ -1,6 +1,6 @@
 #!/bin/bash
-# `make races`: every race of seeds 000 and 002, forced on the real build and on
-# the build without the protection, as one table.  The last line is `N passed, N
+# `make races`: every race of the five seeds, forced on the real build and on the
+# build without the protection, as one table.  The last line is `N passed, N
 # failed`: one for each row.
 #
 #   scripts/races.sh [host|vm|all|short|vm-short]
@@ -22,25 +22,31 @@ table=$out/table
 # row RACE REPRODUCER WHERE REACHED REAL MUTANT DAMAGE
 row() { (IFS=$'\t'; printf '%s\n' "$*" >>"$table"); }
 
-# tests LOG FEATURES FILTER: cargo test of the engine; the tests write their rows
+# tests LOG CARGO-ARGS...: cargo test; the tests write their rows
 tests() {
-	local log=$out/$1.log rc=0
-	say "races: $1"
-	LATCHFS_RACES_TABLE=$table nice -n 2 cargo test --locked -p latchfs-engine --lib \
-		--manifest-path tools/Cargo.toml --features "$2" "$3" >"$log" 2>&1 || rc=$?
+	local name=$1 log=$out/$1.log rc=0
+	shift
+	say "races: $name"
+	LATCHFS_RACES_TABLE=$table nice -n 2 cargo test --locked \
+		--manifest-path tools/Cargo.toml "$@" >"$log" 2>&1 || rc=$?
 	if [ $rc -ne 0 ]; then
 		grep -E '^(test .* FAILED|error|the real build:|not reached:)' "$log" ||
 			tail -n 20 "$log"
-		row "$1" "see $log" host no FAIL MISSED "exit status $rc"
+		row "$name" "see $log" host no FAIL MISSED "exit status $rc"
 	elif ! grep -qE '^test result: ok\. [1-9]' "$log"; then
-		row "$1" "see $log" host no FAIL MISSED "no test ran"
+		row "$name" "see $log" host no FAIL MISSED "no test ran"
 	fi
 }
 
-sync_points() { tests sync-points races ::races; }
+sync_points() {
+	tests sync-points -p latchfs-engine --lib --features races ::races
+	tests data-path -p latchfs-pagecache --test races --features races
+}
 
 models() {
-	tests shuttle shuttle,races ::mutants::
+	tests shuttle -p latchfs-engine --lib --features shuttle,races ::mutants::
+	tests data-path-shuttle -p latchfs-pagecache --test models --features shuttle,races \
+		mutants::
 }
 
 # vm [NAME...]: the reproducers in the virtual machine

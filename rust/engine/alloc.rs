@@ -103,6 +103,13 @@ impl Alloc {
         self.space.hidden()
     }
 
+    /// Blocks that are promised to somebody who has not used them yet: by reservations, claims,
+    /// transactions. With a checkpoint under way what it frees counts, too.
+    pub fn promised(&self) -> u64 {
+        let unpromised = self.available().saturating_add(self.hidden());
+        self.free().saturating_sub(unpromised)
+    }
+
     /// Free blocks as the bitmaps have them: what the superblock stores.
     pub fn free(&self) -> u64 {
         self.space.free()

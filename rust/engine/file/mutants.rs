@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The data path without its protections.
+//! The data path without its protections, and what is looked at when a file is forgotten.
 //!
 //! Only in builds with `--cfg latchfs_races`.
 
@@ -9,7 +9,7 @@ use crate::{
     engine::{
         error::{Error, Result},
         extents::{disk, index::Cached, Extents, IndexStock, Piece, View},
-        inode::{self, Inode},
+        inode::{self, Inode, InodeInner},
         mount::Mount,
         txn::TxnRes,
     },
@@ -117,5 +117,21 @@ pub(super) fn wait_for_direct(inode: &Inode) {
     while in_flight() {
         sys::sync_point!("fsync.waits", inode.ino.0);
         relax();
+    }
+}
+
+/// The observables of a file whose last user has gone, and whose page cache with him: nothing is
+/// delayed (O3, O4) or in flight (O5), and what the index says of space is what it has (D1). After a
+/// shutdown, or without a name, data need not have gone anywhere.
+pub(super) fn observe_eviction(m: &Mount, inode: &Inode, inner: &InodeInner) {
+    let counts = inner.index.counts();
+    if counts.in_flight != 0 || counts.converting != 0 {
+        sys::damage!(InFlightLeft, inode.ino.0);
+    }
+    if counts.delayed != 0 && inner.core.nlink != 0 && !m.is_shutdown() {
+        sys::damage!(DelayedLeft, inode.ino.0);
+    }
+    if !inner.index.is_sound() {
+        sys::damage!(IndexLies, inode.ino.0);
     }
 }

@@ -29,6 +29,8 @@ pub struct FileState {
     disk_size: AtomicU64,
     /// Delayed blocks.
     delayed: AtomicU64,
+    /// Blocks in flight.
+    in_flight: AtomicU64,
     /// A truncation has cut data off, and nobody has closed the file since.
     truncated: AtomicBool,
     /// Free nodes in the index, and chunks it has: whether an operation should bring memory.
@@ -57,6 +59,11 @@ impl FileState {
         self.delayed.load(Ordering::Relaxed)
     }
 
+    /// Blocks that data is on its way to.
+    pub fn in_flight(&self) -> u64 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
     /// The inode was read from disk, or is new: its size is `size`.
     pub fn loaded(&self, size: u64) {
         self.i_size.store(size, Ordering::Release);
@@ -75,8 +82,12 @@ impl FileState {
     /// caller holds the ILOCK exclusively.
     pub(crate) fn publish(&self, index: &ExtentIndex, stale: bool) {
         let (room, chunks) = index.room();
-        self.delayed
-            .store(index.counts().delayed, Ordering::Relaxed);
+        let counts = index.counts();
+        self.delayed.store(counts.delayed, Ordering::Relaxed);
+        self.in_flight.store(
+            counts.in_flight.saturating_add(counts.converting),
+            Ordering::Relaxed,
+        );
         self.room.store(room, Ordering::Relaxed);
         self.chunks.store(chunks, Ordering::Relaxed);
         if stale {
@@ -128,7 +139,7 @@ pub fn delayed_blocks(inode: &Inode) -> u64 {
 /// The last user of the file is gone, its page cache is gone: forgets what was known about its
 /// extents. Anything delayed that is left belongs to data that could not be written, or to a file
 /// without a name; its space returns. Cheap, no transaction. Takes the ILOCK; may sleep.
-pub fn evict(_m: &Arc<Mount>, inode: &Inode) {
+pub fn evict(m: &Arc<Mount>, inode: &Inode) {
     // Nobody else can have it: reclaim, where this may run, waits for no ILOCK.
     let mut inner = match inode.ilock.try_write() {
         Some(inner) => inner,
@@ -142,13 +153,15 @@ pub fn evict(_m: &Arc<Mount>, inode: &Inode) {
             counts.in_flight.saturating_add(counts.converting)
         );
     }
-    if counts.delayed != 0 && inner.core.nlink != 0 {
+    if counts.delayed != 0 && inner.core.nlink != 0 && !m.is_shutdown() {
         pr_warn!(
             "inode {}: evicted with {} delayed blocks\n",
             inode.ino,
             counts.delayed
         );
     }
+    #[cfg(latchfs_races)]
+    super::mutants::observe_eviction(m, inode, &inner);
     inner.index = ExtentIndex::new();
     inode.file.publish(&inner.index, true);
     if inner.core.is_regular() {

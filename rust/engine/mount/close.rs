@@ -269,8 +269,14 @@ impl Drained<'_> {
         hooks::drop_inodes(m);
 
         #[cfg(latchfs_races)]
-        if !m.is_shutdown() && !m.observe().is_quiet() {
-            sys::damage!(DirtyAfterPush, m.observe().dirty);
+        if !m.is_shutdown() {
+            let seen = m.observe();
+            if !seen.is_quiet() {
+                sys::damage!(DirtyAfterPush, seen.dirty);
+            }
+            if seen.inodes == 0 && !seen.is_settled() {
+                sys::damage!(SpaceLost, seen.promised);
+            }
         }
         let (lost, held) = m.buf.purge();
         if lost != 0 {

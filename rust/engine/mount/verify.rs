@@ -19,6 +19,12 @@ pub struct Observed {
     pub dirty: u64,
     /// Inodes in memory.
     pub inodes: usize,
+    /// Their blocks that have data but no place (O3).
+    pub delayed: u64,
+    /// Their blocks that data is on its way to: those of ordered extents (O5).
+    pub in_flight: u64,
+    /// Space that somebody has been promised (O3).
+    pub promised: u64,
     /// Log space that transactions have (O8).
     pub granted: u64,
     /// Whether something was committed and is in no checkpoint yet.
@@ -29,6 +35,11 @@ impl Observed {
     /// Whether everything is in its place: after a quiesce with nothing since.
     pub fn is_quiet(&self) -> bool {
         self.ail.is_quiet() && self.dirty == 0 && self.granted == 0 && !self.committed
+    }
+
+    /// Whether all data is in its place, too, and all space: after an unmount.
+    pub fn is_settled(&self) -> bool {
+        self.delayed == 0 && self.in_flight == 0 && self.promised == 0
     }
 }
 
@@ -41,6 +52,12 @@ impl fmt::Display for Observed {
             ail.listed, ail.waiting, ail.inodes, ail.flushing, ail.failed, ail.tokens, ail.inflight
         )?;
         writeln!(f, "O2 buffers: {} cached, {} dirty", self.bufs, self.dirty)?;
+        writeln!(
+            f,
+            "O3 space: {} promised, {} delayed",
+            self.promised, self.delayed
+        )?;
+        writeln!(f, "O5 data: {} in flight", self.in_flight)?;
         writeln!(
             f,
             "O8 log: {} bytes granted, {}",
@@ -63,6 +80,9 @@ impl Mount {
             bufs: self.buf.count(),
             dirty: self.buf.dirty_count(),
             inodes: self.inodes.cache.len(),
+            delayed: self.inodes.cache.sum(|i| i.file.delayed()),
+            in_flight: self.inodes.cache.sum(|i| i.file.in_flight()),
+            promised: self.alloc.promised(),
             granted: self.log.space().granted(),
             committed: !self.log.is_idle(),
         }
@@ -88,5 +108,10 @@ impl Mount {
         }
         debug_assert!(seen.ail.is_quiet() || held != 0);
         debug_assert!(seen.bufs == held);
+        let all_gone = seen.inodes == 0 && !self.is_shutdown();
+        if all_gone && !seen.is_settled() {
+            sys::pr_err!("left behind: {}", seen);
+        }
+        debug_assert!(!all_gone || seen.is_settled());
     }
 }

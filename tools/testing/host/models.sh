@@ -6,7 +6,11 @@
 # std's by a cargo feature, so each is a build of its own.  Every shuttle model that
 # has mutants (feature `races`) must also catch them; loom cannot unwind out of one.
 #
+# The models of the data path are those of latchfs-pagecache: the engine under the
+# model of the page cache.
+#
 # LATCHFS_SCHEDULES: schedules of each model under shuttle, 100,000 if not set.
+# LATCHFS_PAIRS: also every pair of operations on a file, so many schedules each.
 set -euo pipefail
 . "$(dirname "$0")/../../../scripts/lib.sh"
 
@@ -15,11 +19,11 @@ export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$LATCHFS_TARGET}
 passed=0
 failed=0
 
-# model FEATURE FILTER: the tests of one feature
+# model NAME CARGO-ARGS...: the tests of one feature
 model() {
-	local out rc=0 p f
-	out=$(nice -n 2 cargo test --locked -p latchfs-engine --lib \
-		--features "$1" "::$2::" 2>&1) || rc=$?
+	local name=$1 out rc=0 p f t0=$SECONDS
+	shift
+	out=$(nice -n 2 cargo test --locked "$@" 2>&1) || rc=$?
 	p=$(sed -nE 's/^test result: .* ([0-9]+) passed; .*/\1/p' <<<"$out")
 	f=$(sed -nE 's/^test result: .* ([0-9]+) failed; .*/\1/p' <<<"$out")
 	p=${p:-0} f=${f:-0}
@@ -30,12 +34,17 @@ model() {
 	if [ "$f" -ne 0 ]; then
 		tail -n 60 <<<"$out"
 	fi
-	echo "$1: $p of $((p + f)) models hold"
+	echo "$name: $p of $((p + f)) models hold, $((SECONDS - t0)) s"
 	passed=$((passed + p))
 	failed=$((failed + f))
 }
 
-model shuttle,races schedules
-model loom ordering
+model shuttle -p latchfs-engine --lib --features shuttle,races ::schedules::
+model "data path" -p latchfs-pagecache --test models --features shuttle,races
+if [ -n "${LATCHFS_PAIRS:-}" ]; then
+	LATCHFS_SCHEDULES=$LATCHFS_PAIRS model pairs -p latchfs-pagecache --test models \
+		--features shuttle,races -- --ignored
+fi
+model loom -p latchfs-engine --lib --features loom ::ordering::
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

@@ -10,8 +10,10 @@ mutant did.  Rows for the table go to TABLE; the last line is `guest: N passed, 
 failed`.
 """
 
+import ctypes
 import fcntl
 import json
+import mmap
 import os
 import re
 import struct
@@ -23,6 +25,8 @@ import time
 DEBUGFS = "/sys/kernel/debug"
 MNT = "/tmp/races"
 PATIENCE = 60
+LEN = 64 * 1024
+PAGE = 4096
 
 
 def sh(*cmd, check=True, timeout=120):
@@ -71,6 +75,38 @@ class Task(threading.Thread):
             raise self.error
 
 
+class Child:
+    """Somebody who may be held in a page fault: a thread of ours would hold the interpreter."""
+
+    def __init__(self, run):
+        self.code = None
+        self.pid = os.fork()
+        if self.pid == 0:
+            code = 1
+            try:
+                run()
+                code = 0
+            finally:
+                os._exit(code)
+
+    def ended(self):
+        if self.code is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.code = os.waitstatus_to_exitcode(status)
+        return self.code is not None
+
+    def blocked(self):
+        """Waits for something in the kernel, or is over."""
+        with open(f"/proc/{self.pid}/stat", encoding="ascii") as f:
+            return self.ended() or f.read().rpartition(")")[2].split()[0] == "D"
+
+    def end(self):
+        until(self.ended, "a process does not end")
+        if self.code:
+            raise RuntimeError(f"a process ends with {self.code}")
+
+
 class Sync:
     """The sync points of the module."""
 
@@ -117,6 +153,8 @@ class Volume:
 
     def table(self, block=None):
         linear = "{0} {1} linear " + self.dev + " {0}"
+        if block == "all":
+            return f"0 {self.size} error"
         if block is None:
             return linear.format(0, self.size)
         at = block * 8
@@ -127,7 +165,7 @@ class Volume:
         sh("dmsetup", "suspend", "--nolockfs", "--noflush", *self.dm, "races")
 
     def resume(self, block=None):
-        """From now on `block` fails, or nothing does."""
+        """From now on `block` fails, or "all", or nothing does."""
         sh("dmsetup", "load", "races", "--table", self.table(block))
         sh("dmsetup", "resume", *self.dm, "races")
 
@@ -138,17 +176,31 @@ class Volume:
     def mount(self, *options):
         sh("mount", "-t", "latchfs", *options, self.node, MNT)
 
-    def fresh(self):
-        sh("mkfs.latchfs", "-f", self.node)
+    def fresh(self, *options):
+        sh("mkfs.latchfs", "-f", *options, self.node)
         self.mount()
 
     def probe(self, what):
         poke(f"{DEBUGFS}/latchfs-{self.name}/probe", what)
 
-    def ail(self):
+    def observe(self, which):
+        """The numbers of one observable."""
         with open(f"{DEBUGFS}/latchfs-{self.name}/verify", encoding="ascii") as f:
-            line = f.readline()
+            line = next(line for line in f if line.startswith(which + " "))
         return {name: int(n) for n, name in re.findall(r"(\d+) (\w+)", line.partition(":")[2])}
+
+    def ail(self):
+        return self.observe("O1")
+
+    def poison(self):
+        """A new file system on a device that is full of somebody's data."""
+        self.umount()
+        fill = b"S" * (4 << 20)
+        with open(self.node, "wb", buffering=0) as f:
+            for _ in range(24):
+                f.write(fill)
+            os.fsync(f.fileno())
+        self.fresh("-K")
 
     def settle(self):
         """Everything is in its place."""
@@ -219,6 +271,20 @@ class Run:
             f.write("content\n")
         self.v.settle()
         return path, os.stat(path).st_ino, self.v.inode_block(path)
+
+    def sparse(self):
+        """A file of 64 KiB that is a hole, open, its name, and its inode number."""
+        path = f"{MNT}/sparse"
+        fd = os.open(path, os.O_RDWR | os.O_CREAT)
+        os.ftruncate(fd, LEN)
+        self.v.settle()
+        return fd, path, os.fstat(fd).st_ino
+
+    def sync_file(self, fd):
+        try:
+            os.fsync(fd)
+        except OSError as e:
+            self.must(False, f"fsync: {e.strerror}")
 
     def many(self):
         """A directory with 64 files, 0 to 63, in their place."""
@@ -493,7 +559,172 @@ def t_002_e(r):
     r.must(v.mode(ino) == 0o640, "the change is not on disk")
 
 
+# ---- seeds 001, 003 and 004
+
+
+def store(path, pos, data):
+    """A store through a shared mapping."""
+    fd = os.open(path, os.O_RDWR)
+    with mmap.mmap(fd, LEN) as m:
+        m[pos:pos + len(data)] = data
+    os.close(fd)
+
+
+def reread(fd, pos, length):
+    """What is on disk."""
+    with open("/proc/sys/vm/drop_caches", "w", encoding="ascii") as f:
+        f.write("1")
+    return os.pread(fd, length, pos)
+
+
+def pages(data):
+    """Memory that direct I/O can take."""
+    m = mmap.mmap(-1, len(data))
+    m[:] = data
+    return m
+
+
+def direct(path, pos, data):
+    fd = os.open(path, os.O_RDWR | os.O_DIRECT)
+    try:
+        if os.pwrite(fd, pages(data), pos) != len(data):
+            raise RuntimeError("a direct write is short")
+    finally:
+        os.close(fd)
+
+
+def t_001_a(r):
+    """fsync while a direct write to unwritten blocks is between mapping and I/O; power cut."""
+    v, s = r.v, r.s
+    v.poison()
+    fd, path, ino = r.sparse()
+    os.posix_fallocate(fd, 0, LEN)
+    os.fsync(fd)
+    point = "dio.pair.between" if r.mutant else "dio.after_publish"
+    s(f"arm {point} park key={ino} limit=60000")
+    write = Task(lambda: direct(path, 0, b"N" * LEN))
+    s.held(point)
+    fsync = Task(lambda: r.sync_file(fd))
+    fsync.end()
+    # the end of the world: nothing that comes later is on the device
+    v.shutdown()
+    v.fail("all")
+    s(f"release {point}")
+    try:
+        write.end()
+    except OSError:
+        pass
+    r.passed(point)
+    os.close(fd)
+    v.umount()
+    v.fail()
+    v.mount()
+    with open(path, "rb") as f:
+        data = f.read()
+    r.must(b"S" not in data, "stale data of the device")
+    r.must(data.count(0) == LEN, "data that was not written")
+
+
+def t_001_e(r):
+    """Direct write and fsync of one file: fsync does not wait, and loses nothing."""
+    v, s = r.v, r.s
+    fd, path, ino = r.sparse()
+    os.pwrite(fd, b"b" * PAGE, 0)
+    s(f"arm dio.after_publish park key={ino} limit=60000")
+    write = Task(lambda: direct(path, LEN // 2, b"d" * PAGE))
+    s.held("dio.after_publish")
+    fsync = Task(lambda: r.sync_file(fd))
+    until(lambda: s.hits("fsync.waits") or not fsync.is_alive(), "fsync does not end")
+    r.must(not s.hits("fsync.waits"), "fsync waits for a direct write of somebody else")
+    s("release dio.after_publish")
+    write.end()
+    fsync.end()
+    r.passed("dio.after_publish")
+    r.sync_file(fd)
+    os.close(fd)
+    if r.mutant:
+        return
+    v.shutdown()
+    v.umount()
+    v.mount()
+    with open(path, "rb") as f:
+        data = f.read()
+    r.must(data[:PAGE] == b"b" * PAGE and data[LEN // 2:LEN // 2 + PAGE] == b"d" * PAGE,
+           "data is lost")
+
+
+def t_003_a(r):
+    """A store has seen a hole that fallocate fills."""
+    v, s = r.v, r.s
+    fd, path, ino = r.sparse()
+    s(f"arm da.after_lookup park key={ino} limit=60000")
+    child = Child(lambda: store(path, 5 * PAGE, b"x" * 10))
+    s.held("da.after_lookup")
+    os.posix_fallocate(fd, 0, LEN)
+    s("release da.after_lookup")
+    child.end()
+    r.passed("da.after_lookup")
+    r.must(v.observe("O3")["delayed"] == 0, "delayed over blocks that the file has")
+    r.sync_file(fd)
+    r.must(reread(fd, 5 * PAGE, 10) == b"x" * 10, "the store is lost")
+    os.close(fd)
+
+
+def t_004_a(r):
+    """The undo of a short write, and a store into what it takes back."""
+    s = r.s
+    fd, path, ino = r.sparse()
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.pwrite.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_long]
+    libc.pwrite.restype = ctypes.c_ssize_t
+    memory = pages(b"w" * (LEN - PAGE))
+    start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    libc.mprotect(ctypes.c_void_p(start + PAGE), ctypes.c_size_t(LEN - 2 * PAGE), 0)
+    wrote = []
+    s(f"arm wend.before_punch park key={ino} limit=60000")
+    write = Task(lambda: wrote.append(libc.pwrite(fd, start, LEN - PAGE, PAGE)))
+    s.held("wend.before_punch")
+    child = Child(lambda: store(path, LEN // 2, b"x" * 10))
+    until(lambda: s.hits("fault.enter") and child.blocked(), "the store does not come")
+    s("release wend.before_punch")
+    write.end()
+    child.end()
+    r.passed("wend.before_punch")
+    r.reached(wrote == [PAGE], f"a short write: {wrote}")
+    r.sync_file(fd)
+    r.must(reread(fd, LEN // 2, 10) == b"x" * 10, "the store is lost")
+    r.must(reread(fd, PAGE, PAGE) == b"w" * PAGE, "the write is lost")
+    os.close(fd)
+
+
+def t_004_b(r):
+    """A write has a mapping that is not valid when it locks its folio."""
+    s = r.s
+    fd, path, ino = r.sparse()
+    os.pwrite(fd, b"1" * (2 * PAGE), 0)
+    s(f"arm write.after_begin park key={ino} limit=60000")
+    write = Task(lambda: os.pwrite(fd, b"2" * 100, 5000))
+    s.held("write.after_begin")
+    other = os.open(path, os.O_RDWR)
+    r.sync_file(other)
+    reread(other, 0, 1)
+    s("release write.after_begin")
+    write.end()
+    r.passed("write.after_begin")
+    r.must(s.hits("write.after_begin") > 1, "a mapping that is not valid was used")
+    r.sync_file(other)
+    data = reread(fd, 0, 2 * PAGE)
+    r.must(data == b"1" * 5000 + b"2" * 100 + b"1" * (2 * PAGE - 5100), "written data was zeroed")
+    os.close(other)
+    os.close(fd)
+
+
 RACES = [
+    ("T-001-A", "seed001", t_001_a),
+    ("T-001-E", "seed001-wait", t_001_e),
+    ("T-003-A", "seed003", t_003_a),
+    ("T-004-A", "seed004", t_004_a),
+    ("T-004-B", "seed004-valid", t_004_b),
     ("T-000-A", "seed000", t_000_a),
     ("T-000-B", "seed000-sibling", t_000_b),
     ("T-000-C", "unmount-order", t_000_c),
