@@ -9,6 +9,7 @@
 //! crash.
 //!
 //! * [`space`]: counters, who has a promise of how many blocks;
+//! * [`window`]: blocks kept for files that grow;
 //! * [`group`]: the runs of one group; [`extents`]: the trees they are in.
 //!
 //! A freed block is *busy* until the checkpoint with its freeing is durable: not allocatable, but
@@ -23,8 +24,10 @@ mod group;
 mod space;
 #[cfg(test)]
 mod tests;
+mod window;
 
 pub use claim::{Claim, Reservation};
+pub use window::Window;
 
 use crate::engine::{
     buf::BufCache,
@@ -43,6 +46,7 @@ use crate::sys::{
 };
 use group::{Group, Want};
 use space::Space;
+use window::Windows;
 
 /// Available blocks below which metadata pools do not keep any: somebody may have a promise for
 /// the very last ones.
@@ -64,6 +68,8 @@ pub struct Alloc {
     geometry: Geometry,
     space: Space,
     ags: sys::Vec<AgSpace>,
+    /// Blocks kept for files that grow.
+    windows: Windows,
     /// Blocks that are being discarded.
     discarding: AtomicU64,
     /// The number, plus one, of a group whose bitmap blocks have to be made.
@@ -88,6 +94,7 @@ impl Alloc {
             cache,
             geometry,
             ags,
+            windows: Windows::new(),
             discarding: AtomicU64::new(0),
             lacking: AtomicU32::new(0),
         })?)
@@ -324,14 +331,17 @@ impl Alloc {
     }
 
     /// Promises `n` blocks to a transaction. `hidden`: what is not available may come from the
-    /// hidden pool.
+    /// hidden pool. Sleeps only if there are windows to drop.
     pub(super) fn promise(&self, n: u64, hidden: bool) -> Result<()> {
-        let ok = if hidden {
-            self.space.take_hidden(n)
-        } else {
-            self.space.take(n, n).is_some()
+        let take = || {
+            if hidden {
+                self.space.take_hidden(n)
+            } else {
+                self.space.take(n, n).is_some()
+            }
         };
-        if ok {
+        // Windows are nobody's promise.
+        if take() || self.drop_windows() > 0 && take() {
             Ok(())
         } else {
             Err(Error::new(Errno::NOSPC))

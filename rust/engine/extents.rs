@@ -13,6 +13,7 @@
 //! the guard, and is the only thing that can be filled with a Delayed extent (seed 003); an
 //! `InFlight` entry contains its ordered extent (seed 001).
 
+mod ahead;
 mod direct;
 pub mod disk;
 pub mod index;
@@ -20,6 +21,7 @@ pub mod index;
 mod mutants;
 pub mod ordered;
 mod range;
+pub(crate) mod reclaim;
 pub(crate) mod reserve;
 pub(crate) mod short;
 
@@ -251,59 +253,6 @@ impl<'a> Extents<'a> {
         self.lookup(part.file)
     }
 
-    /// Where the blocks behind `file` should be: behind the blocks before it, else near the inode.
-    pub fn goal(&self, file: FileBlock) -> DiskBlock {
-        let mut at = file;
-        // Holes and delayed pieces between are skipped, but not many: near is near enough.
-        for _ in 0..4 {
-            let Some(piece) = self.inner.index.last_before(at) else {
-                break;
-            };
-            match piece.view.skip(piece.len) {
-                View::Written { at } | View::Unwritten { at, .. } | View::InFlight { at, .. } => {
-                    return at
-                }
-                View::Hole | View::Delayed => at = piece.file,
-            }
-        }
-        match disk::last_le(self.m, &self.ctx(), &self.inner.data, file) {
-            Ok(Some(extent)) => extent.range().end(),
-            _ => home(self.m, self.inode),
-        }
-    }
-
-    /// Makes sure that the Delayed extent that covers `file` owns blocks for it, taken near the
-    /// blocks before it: as many as the rest of the extent, if there are so many in a row. May
-    /// sleep. Errors: AGAIN if a checkpoint is needed to make blocks usable; those of the
-    /// allocator.
-    pub fn claim_ahead(&mut self, file: FileBlock) -> Result {
-        let piece = self.must_lookup(file)?;
-        if piece.view != View::Delayed {
-            return Err(Error::new(Errno::UCLEAN));
-        }
-        let goal = self.goal(file);
-        self.inner.index.must_reserve(CHANGE_NODES);
-        let have = match self.inner.index.mapping_at(piece.file) {
-            Some(Mapping::Owned(Owned::Delayed(d))) => {
-                d.claim.as_ref().map_or(0, |c| u64::from(c.len()))
-            }
-            _ => 0,
-        };
-        if piece.file.0.saturating_add(have) > file.0 {
-            return Ok(());
-        }
-        // A claim covers the first blocks of an entry, so the entry begins at `file` from now on.
-        self.inner.index.carve(file..file)?;
-        let alloc = self.m.alloc();
-        let want = u32::try_from(piece.end().0.saturating_sub(file.0)).unwrap_or(u32::MAX);
-        let Some(Mapping::Owned(Owned::Delayed(d))) = self.inner.index.mapping_at(file) else {
-            return Err(Error::new(Errno::UCLEAN));
-        };
-        let claim = alloc.claim_reserved(&mut d.space, goal, want)?;
-        d.claim = Some(crate::sys::must_box(claim));
-        Ok(())
-    }
-
     /// Turns the Delayed blocks of `range` that begin it into blocks in flight, as a part of the open
     /// ordered extent: exactly what the caller submits. [`Self::claim_ahead`] has seen to blocks for
     /// the first one. Returns the piece that is in flight now. May sleep.
@@ -322,7 +271,7 @@ impl<'a> Extents<'a> {
         else {
             return Err(Error::new(Errno::UCLEAN));
         };
-        let claimed = d.claim.as_ref().map_or(0, |c| u64::from(c.len()));
+        let claimed = d.claimed();
         let end = range
             .end
             .min(piece.end())
@@ -337,10 +286,7 @@ impl<'a> Extents<'a> {
         let Mapping::Owned(Owned::Delayed(mut d)) = entry.mapping else {
             return Err(Error::new(Errno::UCLEAN));
         };
-        let claim = match &mut d.claim {
-            Some(c) => c.split_front(u32::MAX),
-            None => return Err(Error::new(Errno::UCLEAN)),
-        };
+        let claim = d.take_claim().ok_or_else(|| Error::new(Errno::UCLEAN))?;
         let at = claim.range().start;
         let len = end.0.saturating_sub(range.start.0);
         let io = open.extend(range.start, at, len);
@@ -432,6 +378,7 @@ impl<'a> Extents<'a> {
         }
         self.inner.index.must_reserve(CHANGE_NODES);
         self.inner.index.remove(range, |_, _| {})?;
+        self.inner.index.window = None;
         self.stale = true;
         self.trim_meta();
         Ok(())
@@ -546,7 +493,7 @@ impl HoleClaim<'_, '_> {
         self.extents.inner.index.replace(
             &self.hole,
             range.clone(),
-            Mapping::Owned(Owned::Delayed(Delayed { space, claim: None })),
+            Mapping::Owned(Owned::Delayed(Delayed::new(space))),
         )?;
         // Bounds of the whole Delayed entry are not of interest: the caller owns what it filled.
         Ok(Piece {
@@ -559,6 +506,8 @@ impl HoleClaim<'_, '_> {
 
 impl Drop for Extents<'_> {
     fn drop(&mut self) {
-        self.inode.file.publish(&self.inner.index, self.stale);
+        self.inode
+            .file
+            .publish(&self.m.inodes.extents, &self.inner.index, self.stale);
     }
 }

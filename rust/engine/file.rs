@@ -15,7 +15,8 @@
 //! * [`truncate_plan`], [`truncate`], [`free_all`], [`free_beyond_size`]: sizes;
 //! * [`falloc_plan`], [`fallocate`]: space, holes, and moving what is behind them;
 //! * [`fsync_from`], [`fsync_upto`], [`fsync_metadata`]: durability;
-//! * [`make_space`]: what write(2) does about ENOSPC.
+//! * [`make_space`]: what write(2) does about ENOSPC;
+//! * [`opened`], [`released`]: whether there may be more to come; [`cached`], [`reclaim`]: memory.
 //!
 //! # The life of written data
 //!
@@ -37,10 +38,10 @@
 
 mod bmap;
 mod complete;
-#[cfg(latchfs_races)]
-mod mutants;
 mod direct;
 mod fallocate;
+#[cfg(latchfs_races)]
+mod mutants;
 mod size;
 mod space;
 mod state;
@@ -61,11 +62,15 @@ pub use self::{
     fallocate::{falloc_plan, fallocate, Falloc, FallocMode, FallocPlan},
     size::{fsync_from, fsync_metadata, fsync_upto, set_isize, settle_size},
     space::{make_space, Attempt, Space},
-    state::{delayed_blocks, evict, flush_at_close, has_new_data, note_truncated, FileState},
+    state::{
+        delayed_blocks, evict, flush_at_close, has_new_data, note_truncated, opened, released,
+        FileState,
+    },
     truncate::{free_all, free_beyond_size, truncate, truncate_plan, TruncatePlan},
     write::{mkwrite_begin, punch_delayed, write_begin, write_end},
     writeback::{writeback_discard, writeback_range, writeback_submit, writeback_undo, WbCtx},
 };
+pub use super::extents::reclaim::{cached, reclaim};
 
 use crate::format::{
     limits::MAX_FILE_SIZE,

@@ -86,6 +86,13 @@ crate::sys::lock_class! {
     /// Errors that are to be recorded in the superblock. Nothing is taken under it. Spins.
     pub FaultLock = "latchfs_faults", rank 165;
 
+    /// Blocks kept for one file that grows. Whoever needs space takes it without the file's ILOCK; its
+    /// own file takes it under that. Sleeps.
+    pub WindowLock = "latchfs_window", rank 94;
+
+    /// List of the windows of a mount. Nothing is taken under it. Spins.
+    pub WindowList = "latchfs_windows", rank 147;
+
     /// Blocks of one ordered extent: claims that no completion has used yet. Sleeps.
     pub OrderedBlocks = "latchfs_ordered", rank 88;
 }

@@ -25,7 +25,7 @@ pub struct Claim {
 }
 
 impl Alloc {
-    /// Promises `n` blocks. Does not sleep. Errors: ENOSPC.
+    /// Promises `n` blocks. May sleep. Errors: ENOSPC.
     pub fn reserve(self: &Arc<Self>, n: u64) -> Result<Reservation> {
         self.promise(n, false)?;
         Ok(Reservation {
@@ -51,10 +51,12 @@ impl Alloc {
     pub fn claim(self: &Arc<Self>, goal: DiskBlock, want: u32, min: u32) -> Result<Claim> {
         let want = want.max(1);
         let min = min.clamp(1, want);
-        let got = self
-            .space
-            .take(u64::from(want), u64::from(min))
-            .ok_or(Error::new(Errno::NOSPC))?;
+        let take = || self.space.take(u64::from(want), u64::from(min));
+        let got = match take() {
+            None if self.drop_windows() > 0 => take(),
+            got => got,
+        };
+        let got = got.ok_or(Error::new(Errno::NOSPC))?;
         let want = u32::try_from(got).unwrap_or(want);
         match self.take(goal, want, min) {
             Ok(range) => {

@@ -21,20 +21,24 @@
 //! [`Extents`](super::Extents). Nothing here sleeps but the functions that reserve nodes.
 
 mod arena;
+mod delayed;
 mod edit;
+mod reclaim;
 mod tree;
 
 #[cfg(test)]
 mod tests;
 
+pub(crate) use self::delayed::Delayed;
+
 use super::{ordered::OrderedExtent, short::ShortBlocks};
 use crate::{
-    engine::alloc::{Claim, Reservation},
+    engine::alloc::{Reservation, Window},
     format::{
         limits::MAX_FILE_BLOCKS,
         units::{DiskBlock, FileBlock},
     },
-    sys::{Arc, Box, SysResult},
+    sys::{Arc, SysResult},
 };
 use core::ops::Range;
 use tree::{Map, NodeStock, Slot};
@@ -62,15 +66,6 @@ pub(crate) enum Owned {
     Promised(DiskBlock),
     /// Data on its way to the disk.
     InFlight(InFlight),
-}
-
-/// Space for data without blocks.
-pub(crate) struct Delayed {
-    /// One block for each block of the entry that `claim` does not cover.
-    pub(crate) space: Reservation,
-    /// Blocks taken ahead, for the first blocks of the entry, in order: so that the next call of
-    /// writeback continues on disk where the last one ended. Not in flight.
-    pub(crate) claim: Option<Box<Claim>>,
 }
 
 /// Where data on its way goes.
@@ -233,6 +228,10 @@ pub struct ExtentIndex {
     counts: Counts,
     /// Space for the metadata blocks that completions can need (rules M22).
     pub(crate) meta: Option<Reservation>,
+    /// Blocks kept for data that the file may get at its end.
+    pub(crate) window: Option<Window>,
+    /// Where reclaim goes on: a block of the file.
+    hand: u64,
     /// Highest end, in bytes, of data that has reached the disk.
     pub(crate) done_end: u64,
     /// The last block of the size on disk, if that ends inside of it, has been written since that
@@ -283,6 +282,8 @@ impl ExtentIndex {
                 promised: 0,
             },
             meta: None,
+            window: None,
+            hand: 0,
             done_end: 0,
             tail_fresh: false,
             short: ShortBlocks::new(),

@@ -38,7 +38,7 @@ impl Extents<'_> {
         let index = &mut self.inner.index;
         index.must_reserve(2 * CHANGE_NODES);
         index.remove(range.clone(), |_, entry| forget(entry))?;
-        let delayed = Delayed { space, claim: None };
+        let delayed = Delayed::new(space);
         index.put_owned(range.clone(), Owned::Delayed(delayed))?;
         Ok(Piece {
             file: range.start,

@@ -75,11 +75,11 @@ impl HoleClaim<'_, '_> {
 }
 
 impl Extents<'_> {
-    /// The Delayed entry that begins at `block`, if one does.
-    fn delayed_at(&mut self, block: FileBlock) -> Option<&mut Delayed> {
-        match self.inner.index.mapping_at(block)? {
-            Mapping::Owned(Owned::Delayed(d)) => Some(d),
-            _ => None,
+    /// The Delayed entry that begins at `block`. EUCLEAN if none does.
+    pub(super) fn delayed_at(&mut self, block: FileBlock) -> Result<&mut Delayed> {
+        match self.inner.index.mapping_at(block) {
+            Some(Mapping::Owned(Owned::Delayed(d))) => Ok(d),
+            _ => Err(Error::new(Errno::UCLEAN)),
         }
     }
 
@@ -99,8 +99,8 @@ impl Extents<'_> {
         self.inner.index.must_reserve(2 * CHANGE_NODES);
         self.inner.index.carve(range.start..range.start)?;
         let again = || Error::new(Errno::AGAIN);
-        let claim = self.delayed_at(range.start).ok_or_else(again)?;
-        let blocks = claim.claim.as_ref().map(|c| c.range()).ok_or_else(again)?;
+        let delayed = self.delayed_at(range.start).map_err(|_| again())?;
+        let blocks = delayed.claim().ok_or_else(again)?;
         let piece = self
             .inner
             .index
@@ -135,7 +135,7 @@ impl Extents<'_> {
         let Mapping::Owned(Owned::Delayed(mut d)) = entry.mapping else {
             return Err(lost());
         };
-        let claim = d.claim.as_mut().ok_or_else(lost)?.split_front(u32::MAX);
+        let claim = d.take_claim().ok_or_else(lost)?;
         txn.use_claim(claim)?;
         let what = Owned::Promised(blocks.start);
         self.inner.index.put_owned(range.start..end, what)?;
@@ -231,6 +231,7 @@ impl Extents<'_> {
         self.inner.index.must_reserve(CHANGE_NODES);
         let all = from..FileBlock(MAX_FILE_BLOCKS);
         self.inner.index.remove(all, |_, _| {})?;
+        self.inner.index.window = None;
         self.stale = true;
         self.trim_meta();
         Ok(())

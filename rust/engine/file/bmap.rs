@@ -106,6 +106,7 @@ fn piece_at(m: &Arc<Mount>, inode: &Inode, pos: u64, nowait: bool) -> Result<(Pi
             inode.ilock.read()
         };
         if let Some(piece) = inner.index.lookup(block) {
+            inode.file.reference();
             return Ok((piece, inode.file.seq()));
         }
     }
@@ -134,13 +135,7 @@ pub fn bmap_read(m: &Arc<Mount>, inode: &Inode, pos: u64, len: u64) -> Result<Bm
     map_for_read(m, inode, pos, len, false)
 }
 
-fn map_for_read(
-    m: &Arc<Mount>,
-    inode: &Inode,
-    pos: u64,
-    len: u64,
-    nowait: bool,
-) -> Result<Bmap> {
+fn map_for_read(m: &Arc<Mount>, inode: &Inode, pos: u64, len: u64, nowait: bool) -> Result<Bmap> {
     let (piece, seq) = piece_at(m, inode, pos, nowait)?;
     Ok(Bmap::of(
         &piece,

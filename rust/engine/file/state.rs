@@ -4,13 +4,13 @@
 
 use crate::{
     engine::{
-        extents::{ExtentIndex, IndexStock},
+        extents::{reclaim::Clock, ExtentIndex, IndexStock},
         inode::Inode,
         mount::Mount,
     },
     sys::{
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
-        pr_warn, Arc, SysResult,
+        pr_warn, Arc, NofsScope, SysResult,
     },
 };
 
@@ -33,6 +33,12 @@ pub struct FileState {
     in_flight: AtomicU64,
     /// A truncation has cut data off, and nobody has closed the file since.
     truncated: AtomicBool,
+    /// Open files that can write.
+    writers: AtomicU32,
+    /// Entries of the index.
+    entries: AtomicU32,
+    /// The index was looked at since the shrinker did.
+    referenced: AtomicBool,
     /// Free nodes in the index, and chunks it has: whether an operation should bring memory.
     room: AtomicU32,
     chunks: AtomicU32,
@@ -64,6 +70,29 @@ impl FileState {
         self.in_flight.load(Ordering::Relaxed)
     }
 
+    /// Entries of the index.
+    pub(crate) fn entries(&self) -> u32 {
+        self.entries.load(Ordering::Relaxed)
+    }
+
+    /// The index was of use.
+    pub(super) fn reference(&self) {
+        // Not stored each time: the word is read by many.
+        if !self.referenced.load(Ordering::Relaxed) {
+            self.referenced.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the index was of use since the last call.
+    pub(crate) fn take_referenced(&self) -> bool {
+        self.referenced.swap(false, Ordering::Relaxed)
+    }
+
+    /// Whether somebody who can write has the file open.
+    pub(crate) fn has_writers(&self) -> bool {
+        self.writers.load(Ordering::Relaxed) > 0
+    }
+
     /// The inode was read from disk, or is new: its size is `size`.
     pub fn loaded(&self, size: u64) {
         self.i_size.store(size, Ordering::Release);
@@ -80,7 +109,9 @@ impl FileState {
 
     /// A guard on the extents ends: `stale` if a mapping that was handed out may be wrong. The
     /// caller holds the ILOCK exclusively.
-    pub(crate) fn publish(&self, index: &ExtentIndex, stale: bool) {
+    pub(crate) fn publish(&self, clock: &Clock, index: &ExtentIndex, stale: bool) {
+        let entries = index.len();
+        clock.changed(self.entries.swap(entries, Ordering::Relaxed), entries);
         let (room, chunks) = index.room();
         let counts = index.counts();
         self.delayed.store(counts.delayed, Ordering::Relaxed);
@@ -131,6 +162,25 @@ pub fn has_new_data(inode: &Inode) -> bool {
     inode.file.delayed() > 0 || inode.file.i_size() > inode.file.disk_size()
 }
 
+/// Somebody opens the file for writing. Does not sleep.
+pub fn opened(inode: &Inode) {
+    inode.file.writers.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Who called [`opened`] has closed the file. The last one gives back what was kept for data to come.
+/// Takes the ILOCK if there may be something; may sleep.
+pub fn released(inode: &Inode) {
+    if inode.file.writers.fetch_sub(1, Ordering::Relaxed) != 1 {
+        return;
+    }
+    let _nofs = NofsScope::enter();
+    if inode.ilock.read().index.window.is_none() {
+        return;
+    }
+    let window = inode.ilock.write().index.window.take();
+    drop(window);
+}
+
 /// Delayed blocks of the file: what `st_blocks` counts beside the blocks it has. Does not sleep.
 pub fn delayed_blocks(inode: &Inode) -> u64 {
     inode.file.delayed()
@@ -163,7 +213,7 @@ pub fn evict(m: &Arc<Mount>, inode: &Inode) {
     #[cfg(latchfs_races)]
     super::mutants::observe_eviction(m, inode, &inner);
     inner.index = ExtentIndex::new();
-    inode.file.publish(&inner.index, true);
+    inode.file.publish(&m.inodes.extents, &inner.index, true);
     if inner.core.is_regular() {
         // What the disk does not know did not get there; nobody can see it any more.
         let size = inner.core.disk_size;

@@ -69,6 +69,7 @@ fn map_for_write(
             inode.ilock.read()
         };
         if let Some(found) = ready(&inner) {
+            inode.file.reference();
             return Ok(found);
         }
     }

@@ -6,6 +6,7 @@ use super::hints::BitSet;
 use crate::{
     engine::{
         error::{Error, Result},
+        extents::reclaim::Clock,
         fork::{Fork, ForkFormat, HIDDEN_FORK_BYTES},
         inode::{bag::Bag, cache::Cache, InodeRef},
         locks::{AgInodeLock, EmptyChunks, InodeClaims, InodeGcList},
@@ -36,6 +37,8 @@ pub struct InodeSpace {
     groups: Vec<Group>,
     /// Number to object.
     pub(crate) cache: Cache,
+    /// Whose extents memory reclaim looks at next.
+    pub(crate) extents: Clock,
     /// Where the next directory goes.
     pub(super) rotor: AtomicU32,
     /// Background work.
@@ -52,6 +55,7 @@ impl InodeSpace {
         Ok(Self {
             groups,
             cache: Cache::new()?,
+            extents: Clock::default(),
             rotor: AtomicU32::new(0),
             workers: GcWorkers::new(),
         })

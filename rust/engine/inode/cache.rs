@@ -20,7 +20,7 @@ use crate::{
     engine::{error::Result, locks::InodeShard},
     format::units::Ino,
     sys::{
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
         Arc,
         Spin,
         Vec,
@@ -362,6 +362,45 @@ impl Cache {
             }
         }
         sum
+    }
+
+    /// Calls `f` with objects in memory until it says false or `most` slots have been looked at, going
+    /// on where the last call with this `hand` ended. `f` runs without a lock. For shrinkers: takes
+    /// spinlocks only, and allocates nothing.
+    pub(crate) fn sweep(
+        &self,
+        hand: &AtomicU64,
+        most: usize,
+        f: &mut dyn FnMut(&Arc<Inode>) -> bool,
+    ) {
+        let start = hand.load(Ordering::Relaxed);
+        let (mut shard, mut at) = (
+            (start >> 32) as usize,
+            (start & u64::from(u32::MAX)) as usize,
+        );
+        for _ in 0..most {
+            let mut found = None;
+            {
+                let table = self.shard_at(shard).table.lock();
+                if at >= table.slots() {
+                    shard = shard.wrapping_add(1);
+                    if shard >= self.shards() {
+                        shard = 0;
+                    }
+                    at = 0;
+                } else {
+                    if let Some(Entry::Object(inode)) = table.slot(at) {
+                        found = Some(inode.clone());
+                    }
+                    at = at.saturating_add(1);
+                }
+            }
+            if found.is_some_and(|inode| !f(&inode)) {
+                break;
+            }
+        }
+        let end = (shard as u64) << 32 | at as u64 & u64::from(u32::MAX);
+        hand.store(end, Ordering::Relaxed);
     }
 
     /// Objects in memory.

@@ -15,6 +15,9 @@ const BODY_PART: u64 = 8;
 /// And one of this many bytes.
 const LARGE: u64 = 32 << 20;
 
+/// Milliseconds after which windows are looked at again.
+const WINDOWS: u64 = 5_000;
+
 /// The target of the background work.
 struct Worker(Arc<Mount>);
 
@@ -48,7 +51,10 @@ impl Mount {
         if self.log().space.has_waiters() {
             self.publish_tail()?;
         }
-        if let (Some(millis), Some(item)) = (self.push_old(), self.log_worker()) {
+        // Blocks kept for files that do not grow any more go back in the course of time.
+        let windows = self.alloc().age_windows().then_some(WINDOWS);
+        let next = [self.push_old(), windows].into_iter().flatten().min();
+        if let (Some(millis), Some(item)) = (next, self.log_worker()) {
             item.kick_after(millis);
         }
         Ok(())

@@ -5,7 +5,8 @@
 //! Memory for the nodes of one tree. It grows by chunks that never move: four slots first, so that
 //! a file of one extent costs little, then doubling up to 64 (4 KiB), so that no allocation is
 //! large however many extents a file has. Freed slots are reused; chunks are returned when the
-//! arena is dropped or [`Arena::clear`]ed.
+//! arena is dropped, [`Arena::clear`]ed or, once what is used is at its beginning,
+//! [`Arena::shrink_to`] that.
 
 use crate::sys::{self, SysResult};
 
@@ -236,8 +237,50 @@ impl<T> Arena<T> {
         }
     }
 
+    /// Slots that were ever used: all used ones are below.
+    pub(super) fn top(&self) -> u32 {
+        self.top
+    }
+
+    /// Whether a slot is free.
+    pub(super) fn is_free(&self, slot: u32) -> bool {
+        self.get(slot).is_none()
+    }
+
+    /// Moves what is in `from` to the free slot `to`. The list of free slots is not true any more
+    /// until [`Self::shrink_to`].
+    pub(super) fn relocate(&mut self, from: u32, to: u32) {
+        let (chunk, at) = place(from);
+        let Some(cell) = self.chunks.get_mut(chunk).and_then(|c| c.get_mut(at)) else {
+            return;
+        };
+        let moved = core::mem::replace(cell, Slot::Free { next: NIL });
+        let (chunk, at) = place(to);
+        if let Some(cell) = self.chunks.get_mut(chunk).and_then(|c| c.get_mut(at)) {
+            *cell = moved;
+        }
+    }
+
+    /// Returns the memory behind the first `used` slots, which are all that are used.
+    pub(super) fn shrink_to(&mut self, used: u32) {
+        self.free = NIL;
+        self.freed = 0;
+        self.top = used;
+        while let Some(last) = self.chunks.len().checked_sub(1) {
+            let len = chunk_len(last) as u32;
+            let start = self.total.saturating_sub(len);
+            if start < used {
+                if let Some(chunk) = self.chunks.get_mut(last) {
+                    chunk.truncate((used - start) as usize);
+                }
+                break;
+            }
+            drop(self.chunks.pop());
+            self.total = start;
+        }
+    }
+
     /// Empties all slots and returns the memory.
-    #[cfg(test)]
     pub(super) fn clear(&mut self) {
         *self = Self::new();
     }

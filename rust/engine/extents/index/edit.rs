@@ -7,41 +7,14 @@
 //! needs new nodes, and the caller has seen to them.
 
 use super::{
-    Cached, Counts, Delayed, Entry, ExtentIndex, InFlight, Mapping, OrderedExtent, Owned, Piece,
-    Prior, Slot,
+    Cached, Counts, Entry, ExtentIndex, InFlight, Mapping, OrderedExtent, Owned, Piece, Prior, Slot,
 };
 use crate::{
     engine::error::{Error, Result},
     format::units::FileBlock,
-    sys::{must_box, Arc, Errno},
+    sys::{Arc, Errno},
 };
 use core::ops::Range;
-
-impl Delayed {
-    /// Blocks of the claim taken ahead.
-    fn claimed(&self) -> u64 {
-        self.claim.as_ref().map_or(0, |c| u64::from(c.range().len))
-    }
-
-    /// Cuts what is behind the first `at` of `len` blocks off. May sleep.
-    fn split(&mut self, at: u64, len: u64) -> Delayed {
-        let claimed = self.claimed();
-        let claim = if claimed > at {
-            self.claim.take().map(|mut rest| {
-                let front = rest.split_front(at as u32);
-                self.claim = Some(must_box(front));
-                rest
-            })
-        } else {
-            None
-        };
-        let behind = len.saturating_sub(at.max(claimed));
-        Delayed {
-            space: self.space.split(behind),
-            claim,
-        }
-    }
-}
 
 impl Mapping {
     /// Cuts what is behind the first `at` of `len` blocks off. May sleep.
@@ -66,7 +39,7 @@ impl Mapping {
             (Mapping::Cached(a), Mapping::Cached(b)) => a.skip(len) == *b,
             (Mapping::Owned(a), Mapping::Owned(b)) => match (a, b) {
                 // A claim covers the first blocks of an entry, so the second may not have one.
-                (Owned::Delayed(_), Owned::Delayed(b)) => b.claim.is_none(),
+                (Owned::Delayed(_), Owned::Delayed(b)) => b.claim().is_none(),
                 (Owned::Promised(a), Owned::Promised(b)) => a.saturating_add(len) == *b,
                 (Owned::InFlight(a), Owned::InFlight(b)) => {
                     a.at.saturating_add(len) == b.at
@@ -83,7 +56,7 @@ impl Mapping {
     fn join(&mut self, next: Mapping) {
         if let (Mapping::Owned(Owned::Delayed(a)), Mapping::Owned(Owned::Delayed(b))) = (self, next)
         {
-            a.space.merge(b.space);
+            a.join(b);
         }
     }
 
@@ -299,53 +272,6 @@ impl ExtentIndex {
         }
         Ok(())
     }
-
-    /// Forgets all that is cached only.
-    #[cfg(test)]
-    pub(crate) fn drop_cached(&mut self) {
-        let mut at = self.map.first();
-        while let Some(slot) = at {
-            let Some((key, entry)) = self.map.get(slot) else {
-                return;
-            };
-            if matches!(entry.mapping, Mapping::Cached(_)) {
-                self.map.remove(slot);
-                at = self.map.find_ge(key);
-            } else {
-                at = self.map.next(slot);
-            }
-        }
-        if self.map.len() == 0 {
-            self.map.clear();
-        }
-    }
-}
-
-#[cfg(latchfs_races)]
-impl ExtentIndex {
-    /// Whether entries are disjoint, counts are sums of them, and each Delayed one has as much space
-    /// as it has blocks (D1).
-    pub(crate) fn is_sound(&self) -> bool {
-        let mut counts = Counts::default();
-        let mut end = 0;
-        let mut at = self.map.first();
-        while let Some((key, entry)) = at.and_then(|slot| self.map.get(slot)) {
-            let len = entry.len;
-            entry
-                .mapping
-                .count(&mut counts, |n| *n = n.saturating_add(len));
-            let owns = match &entry.mapping {
-                Mapping::Owned(Owned::Delayed(d)) => d.space.blocks().saturating_add(d.claimed()),
-                _ => len,
-            };
-            if key < end || len == 0 || owns != len {
-                return false;
-            }
-            end = key.saturating_add(len);
-            at = at.and_then(|slot| self.map.next(slot));
-        }
-        counts == self.counts
-    }
 }
 
 #[cfg(test)]
@@ -372,7 +298,7 @@ impl ExtentIndex {
                 );
             }
             if let Mapping::Owned(Owned::Delayed(d)) = &entry.mapping {
-                assert_eq!(d.space.blocks() + d.claimed(), len, "reservation of {key}");
+                assert_eq!(d.promised() + d.claimed(), len, "reservation of {key}");
             }
             before = Some((key, entry));
             at = self.map.next(slot);

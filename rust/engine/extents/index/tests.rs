@@ -2,5 +2,6 @@
 
 //! The index against a model that knows each block.
 
+mod figures;
 mod oracle;
 mod tree;

@@ -12,6 +12,9 @@
 use super::arena::{Arena, Stock, NIL};
 use crate::sys::SysResult;
 
+/// Slots below which memory is not returned piece by piece.
+const MANY: u32 = 64;
+
 /// Names an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Slot(u32);
@@ -377,8 +380,57 @@ impl<T> Map<T> {
         }
     }
 
-    /// Removes all entries and returns the memory.
+    /// Returns memory that is not needed if that is at least half of it: moves the entries in the last
+    /// slots to free ones, and takes the rest of the slots away. All slots become invalid. O(n), and
+    /// paid for by the removals before it; allocates nothing.
+    pub(super) fn shrink(&mut self) {
+        let (used, top) = (self.len, self.arena.top());
+        if top < MANY || used > top / 2 {
+            return;
+        }
+        let mut to = 0;
+        for from in used..top {
+            if self.arena.is_free(from) {
+                continue;
+            }
+            while to < used && !self.arena.is_free(to) {
+                to += 1;
+            }
+            self.relocate(from, to);
+        }
+        self.arena.shrink_to(used);
+    }
+
+    /// Moves a node to a free slot.
+    fn relocate(&mut self, from: u32, to: u32) {
+        let Some(node) = self.node(from) else {
+            return;
+        };
+        let (parent, left, right) = (node.parent, node.left, node.right);
+        self.arena.relocate(from, to);
+        if parent == NIL {
+            self.root = to;
+        } else if let Some(parent) = self.node_mut(parent) {
+            if parent.left == from {
+                parent.left = to;
+            } else {
+                parent.right = to;
+            }
+        }
+        for child in [left, right] {
+            if let Some(child) = self.node_mut(child) {
+                child.parent = to;
+            }
+        }
+    }
+
+    /// Height of the tree.
     #[cfg(test)]
+    pub(super) fn levels(&self) -> u8 {
+        self.node(self.root).map_or(0, |n| n.height)
+    }
+
+    /// Removes all entries and returns the memory.
     pub(super) fn clear(&mut self) {
         self.arena.clear();
         self.root = NIL;

@@ -16,9 +16,14 @@ impl File {
             len,
             keep_size,
         };
+        self.fallocate_at(&op, Time::default())
+    }
+
+    /// [`Self::fallocate`], with what is to become mtime and ctime.
+    pub fn fallocate_at(&self, op: &Falloc, now: Time) -> Result {
         let mut attempt = Attempt::default();
         loop {
-            let result = self.fallocate_locked(&op);
+            let result = self.fallocate_locked(op, now);
             if result != Err(Errno::NOSPC) {
                 return result;
             }
@@ -30,12 +35,23 @@ impl File {
         }
     }
 
+    /// The file is open for writing from now on: `->open`. What [`Fs::create`](crate::Fs::create)
+    /// and the like return is open to nobody who writes as far as the engine knows.
+    pub fn opened(&self) {
+        file::opened(&self.inode);
+    }
+
+    /// And closed: `->release`.
+    pub fn released(&self) {
+        file::released(&self.inode);
+    }
+
     /// `FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE`.
     pub fn punch(&self, pos: u64, len: u64) -> Result {
         self.fallocate(FallocMode::Punch, true, pos, len)
     }
 
-    fn fallocate_locked(&self, op: &Falloc) -> Result {
+    fn fallocate_locked(&self, op: &Falloc, now: Time) -> Result {
         let _iolock = self.iolock.write();
         self.dio_wait();
         let plan = file::falloc_plan(&self.m, &self.inode, op).map_err(errno)?;
@@ -54,7 +70,6 @@ impl File {
         let witness = invalidate
             .as_ref()
             .map(|_| InvalidateExcl::assume(self.ino()));
-        let now = Time::default();
         let done = file::fallocate(&self.m, &self.inode, &iolock, witness.as_ref(), op, now);
         if matches!(op.mode, FallocMode::Collapse | FallocMode::Insert) {
             // What the engine says, also after an error in the middle.

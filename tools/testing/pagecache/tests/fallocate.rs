@@ -254,6 +254,7 @@ fn run(case: &Case) {
     let ino = file.inode.ino;
     file.folio_pages = case.folio_pages;
     file.set_ioends(case.ioends);
+    file.opened();
     let mut model = Model::default();
     let exact = case.folio_pages == 1;
 
@@ -313,14 +314,19 @@ fn run(case: &Case) {
                 check_space(&fs, &file, &model, exact);
                 check_seek(&file, &model, false);
             }
-            96 => fs.m.sync().expect("sync"),
+            96 => {
+                latchfs_engine::engine::file::reclaim(&fs.m, 1 + rng.below(300) as usize);
+                fs.m.sync().expect("sync");
+            }
             97 => {
                 if rng.below(8) != 0 {
                     continue;
                 }
+                file.released();
                 file.close();
                 fs.remount();
                 file = fs.open(ino);
+                file.opened();
                 file.folio_pages = case.folio_pages;
                 file.set_ioends(case.ioends);
                 compare(&file, &model.bytes, "remount");
@@ -339,6 +345,7 @@ fn run(case: &Case) {
     file.reclaim(1);
     check_seek(&file, &model, exact);
     compare(&file, &model.bytes, "end, from disk");
+    file.released();
     file.close();
     fs.unlink(b"file");
     assert_eq!(fs.available(), free, "space leaked");

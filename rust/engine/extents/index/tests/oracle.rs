@@ -121,7 +121,7 @@ fn change(f: &Fixture, index: &mut ExtentIndex, model: &mut [One], rng: &mut Rng
             let was = index.replace(
                 &old,
                 blocks(&range),
-                Mapping::Owned(Owned::Delayed(Delayed { space, claim: None })),
+                Mapping::Owned(Owned::Delayed(Delayed::new(space))),
             )?;
             assert!(matches!(was.mapping, Mapping::Cached(Cached::Hole)));
             put(model, &range, |_| One::Delayed);
@@ -175,9 +175,15 @@ fn change(f: &Fixture, index: &mut ExtentIndex, model: &mut [One], rng: &mut Rng
             if rng.below(40) != 0 {
                 return Ok(false);
             }
-            index.drop_cached();
-            for one in model.iter_mut() {
-                if let One::Hole | One::Written(_) | One::Unwritten(_) = one {
+            index.drop_cached([1, 7, u32::MAX][rng.below(3) as usize]);
+            for (one, now) in model.iter_mut().zip(expand(index)) {
+                if *one != now {
+                    // Delayed, in flight and promised stay (T-003-F).
+                    assert_eq!(now, One::Unknown);
+                    assert!(matches!(
+                        one,
+                        One::Hole | One::Written(_) | One::Unwritten(_)
+                    ));
                     *one = One::Unknown;
                 }
             }
@@ -246,7 +252,7 @@ fn an_entry_is_never_overwritten() {
         )
         .unwrap();
     let space = f.m.alloc().reserve(10).unwrap();
-    let delayed = Mapping::Owned(Owned::Delayed(Delayed { space, claim: None }));
+    let delayed = Mapping::Owned(Owned::Delayed(Delayed::new(space)));
     assert!(index.replace(&seen, range.clone(), delayed).is_err());
     assert!(index.fill(range, Cached::Hole).is_err());
     assert_eq!(

@@ -89,6 +89,9 @@ fn random_against_std() {
             }
             let le = map.find_le(key).and_then(|s| map.get(s)).map(|(k, _)| k);
             assert_eq!(le, model.range(..=key).next_back().map(|(k, _)| *k));
+            if op % 977 == 0 {
+                map.shrink();
+            }
             if op % 1_999 == 0 {
                 same(&map, &model);
             }
@@ -119,6 +122,20 @@ fn depth_is_logarithmic_and_memory_is_bounded() {
         put(&mut map, key, key);
     }
     assert_eq!(map.bytes(), before);
+    // Memory comes back when most of it is free, wherever the entries are.
+    while map.len() > 1_000 {
+        let key = u64::from(map.len()) * 2_654_435_761 % 300_000;
+        let slot = map.find_ge(key).or_else(|| map.first());
+        map.remove(slot.expect("it is not empty"));
+    }
+    map.shrink();
+    map.check();
+    assert_eq!(map.len(), 1_000);
+    assert!(map.bytes() < 2_000 * 64, "{}", map.bytes());
+    for key in 300_000..301_000 {
+        put(&mut map, key, key);
+    }
+    map.check();
     map.clear();
     assert_eq!(map.bytes(), 0);
 }
