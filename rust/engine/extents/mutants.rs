@@ -22,8 +22,8 @@ pub(super) fn disown(mut space: Reservation) {
 
 /// What was in the index goes, and with it the number of blocks that were reserved for it.
 fn forget(entry: Entry) {
-    if let Mapping::Owned(Owned::Delayed(delayed)) = entry.mapping {
-        disown(delayed.space);
+    if let Mapping::Owned(Owned::Delayed(mut delayed)) = entry.mapping {
+        disown(delayed.promise().split(u64::MAX));
     }
 }
 

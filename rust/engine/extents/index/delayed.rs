@@ -43,6 +43,7 @@ impl Delayed {
     }
 
     /// Blocks that are promised and not claimed.
+    #[cfg(any(test, latchfs_races))]
     pub(crate) fn promised(&self) -> u64 {
         match &self.0 {
             Space::Promise(promise) => promise.blocks(),

@@ -274,6 +274,33 @@ impl ExtentIndex {
     }
 }
 
+#[cfg(latchfs_races)]
+impl ExtentIndex {
+    /// Whether entries are disjoint, counts are sums of them, and each Delayed one has as much space
+    /// as it has blocks (D1).
+    pub(crate) fn is_sound(&self) -> bool {
+        let mut counts = Counts::default();
+        let mut end = 0;
+        let mut at = self.map.first();
+        while let Some((key, entry)) = at.and_then(|slot| self.map.get(slot)) {
+            let len = entry.len;
+            entry
+                .mapping
+                .count(&mut counts, |n| *n = n.saturating_add(len));
+            let owns = match &entry.mapping {
+                Mapping::Owned(Owned::Delayed(d)) => d.promised().saturating_add(d.claimed()),
+                _ => len,
+            };
+            if key < end || len == 0 || owns != len {
+                return false;
+            }
+            end = key.saturating_add(len);
+            at = at.and_then(|slot| self.map.next(slot));
+        }
+        counts == self.counts
+    }
+}
+
 #[cfg(test)]
 impl ExtentIndex {
     /// Checks that entries are disjoint, merged, that counts and reservations are the sums of what
