@@ -28,6 +28,8 @@ pub enum Kind {
     Tree,
     /// Symlink target.
     Symlink,
+    /// Part of an attribute's value.
+    Value,
     /// Log header.
     Log,
     /// Block of the log's body.
@@ -138,6 +140,7 @@ fn kind_of(block: &Block) -> Kind {
         (BlockKind::InodeMap, Kind::Map),
         (BlockKind::Tree, Kind::Tree),
         (BlockKind::Symlink, Kind::Symlink),
+        (BlockKind::AttrValue, Kind::Value),
         (BlockKind::Log, Kind::Log),
     ] {
         if kind.magic() == Some(magic) {

@@ -10,9 +10,10 @@ use latchfs_engine::engine::{
     file,
     inode::{self, InodeRef},
     mount::{Mount, MountOpts},
-    namespace::{self, NewInode, RenameArgs, RenameFlags},
+    namespace::{self, Change, NewInode, RenameArgs, RenameFlags},
+    xattr::{self, How, Name},
 };
-use latchfs_engine::format::{FileType, Ino};
+use latchfs_engine::format::{AttrSpace, FileType, Ino};
 use latchfs_fsck::{check, repair, Options};
 use latchfs_host::{now, Device, Errno};
 
@@ -124,6 +125,7 @@ impl User {
             let Some(inode) = self.note("iget", result) else {
                 continue;
             };
+            self.attributes(&inode);
             let attrs = inode.attrs();
             match FileType::from_mode(attrs.mode) {
                 Some(FileType::Directory) => self.list(&inode, &mut todo),
@@ -135,6 +137,45 @@ impl User {
                 }
                 _ => {}
             }
+        }
+    }
+
+    /// Reads all attributes; each that is listed is there.
+    fn attributes(&mut self, inode: &InodeRef) {
+        let mut names = Vec::new();
+        let result = xattr::list(&self.m, inode, |space, name| {
+            names.push((space, name.to_vec()));
+        });
+        self.note("listxattr", result);
+        let mut value = vec![0; 65536];
+        for (space, name) in names.into_iter().take(1000) {
+            let result = xattr::get(&self.m, inode, Name::new(space, &name), &mut value);
+            self.note("getxattr", result);
+        }
+    }
+
+    /// Sets, replaces and removes attributes, its own and those that are there.
+    fn change_attributes(&mut self, inode: &InodeRef) {
+        let m = self.m.clone();
+        let mut names = Vec::new();
+        let _ = xattr::list(&m, inode, |space, name| names.push((space, name.to_vec())));
+        let change = Change::default();
+        for (n, (space, name)) in names.into_iter().take(30).enumerate() {
+            let name = Name::new(space, &name);
+            // What is not an ACL may not stand for one.
+            let what = if space.is_acl() { 0 } else { n % 3 };
+            let result = match what {
+                0 => xattr::remove(&m, inode, name, &change),
+                _ => xattr::set(&m, inode, name, &[7; 5000][..n * 150], How::Any, &change),
+            };
+            self.note("setxattr", result);
+        }
+        for n in 0..12 {
+            let name = format!("hostile {n}");
+            let name = Name::new(AttrSpace::User, name.as_bytes());
+            let value = vec![n as u8; n * n * 300];
+            let result = xattr::set(&m, inode, name, &value, How::Any, &change);
+            self.note("setxattr", result);
         }
     }
 
@@ -218,6 +259,7 @@ impl User {
             let Some(inode) = self.note("iget", result) else {
                 continue;
             };
+            self.change_attributes(&inode);
             let is_dir = FileType::from_mode(inode.attrs().mode) == Some(FileType::Directory);
             if is_dir {
                 let args = RenameArgs {

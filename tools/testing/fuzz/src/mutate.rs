@@ -32,6 +32,7 @@ const KINDS: &[Kind] = &[
     Kind::Tree,
     Kind::Tree,
     Kind::Symlink,
+    Kind::Value,
     Kind::Log,
     Kind::LogBlock,
     Kind::LogBlock,
@@ -105,14 +106,15 @@ struct Mutator<'a> {
 impl Mutator<'_> {
     /// One piece of damage.
     fn step(&mut self) {
-        match self.rng.below(16) {
+        match self.rng.below(18) {
             0 => self.flip(false),
             1 | 2 => self.flip(true),
             3 => self.copy_block(),
             4 | 5 => self.child(),
             6 | 7 => self.extent(),
             8 => self.smear(),
-            9 => self.dirents(),
+            9 => self.records(TreeKind::Dirents),
+            10 | 11 => self.records(TreeKind::Attrs),
             _ => self.field(),
         }
     }
@@ -254,6 +256,8 @@ impl Mutator<'_> {
                         (156, 2),
                         (158, 2),
                         (160, 8),
+                        (168, 8),
+                        (176, 4),
                     ]),
                 };
                 (slot + offset, len)
@@ -267,6 +271,9 @@ impl Mutator<'_> {
                 _ => (BLOCK_SIZE - 8 - n(&mut self.rng, 200), 8),
             },
             Kind::Symlink => *self.rng.pick(&[(40, 4), (44, 4), (64, 8)]),
+            Kind::Value => *self
+                .rng
+                .pick(&[(24, 8), (40, 8), (48, 4), (52, 4), (64, 8)]),
             Kind::Log => *self.rng.pick(&[(40, 2), (44, 4), (48, 8), (56, 8)]),
             // Heads of blocks, and heads of records wherever they are: all is in steps of 8.
             Kind::LogBlock => match n(&mut self.rng, 3) {
@@ -409,24 +416,41 @@ impl Mutator<'_> {
         }
     }
 
-    /// Entries of a directory leaf all get the same hash, another inode or another type.
-    fn dirents(&mut self) {
+    /// Entries of a directory leaf all get the same hash, another inode or another type; attributes
+    /// another length, name space or number of runs, or other blocks.
+    fn records(&mut self, kind: TreeKind) {
         for _ in 0..50 {
             let Some((at, mut block)) = self.pick_of(Kind::Tree) else {
                 return;
             };
             let node = TreeBlock::of(&block);
-            if node.level != 0 || node.kind != TreeKind::Dirents as u8 {
+            if node.level != 0 || node.kind != kind as u8 {
                 continue;
             }
             let slots: Vec<usize> = (0..node.count()).filter_map(|n| node.slot(n)).collect();
             let what = self.rng.below(4);
             let ino = self.value(2);
+            let other = (self.value(20), self.rng.below(20) as u8);
             let key = self.rng.draw() >> 1 & !0xffff;
             for (n, offset) in slots.into_iter().enumerate() {
-                let Some(record) = block.get_mut(offset..offset + 18) else {
+                let Some(record) = block.get_mut(offset..) else {
                     continue;
                 };
+                if record.len() < 24 {
+                    continue;
+                }
+                if kind == TreeKind::Attrs && self.rng.one_in(2) {
+                    // Where the runs of a value begin, if it has any.
+                    let runs = 16 + usize::from(record[13]);
+                    match (what, record.get_mut(runs..runs + 8)) {
+                        (0, _) => record[8..12].copy_from_slice(&other.0.to_le_bytes()[..4]),
+                        (1, _) => record[12] = other.1,
+                        (2, Some(run)) => run[..6].copy_from_slice(&other.0.to_le_bytes()[..6]),
+                        (2, None) => record[15] = 1,
+                        _ => record[14] = other.1,
+                    }
+                    continue;
+                }
                 match what {
                     0 => record[..8].copy_from_slice(&(key + n as u64).to_le_bytes()),
                     1 => record[8..16].copy_from_slice(&ino.to_le_bytes()),

@@ -5,9 +5,11 @@
 use latchfs_engine::engine::{
     inode,
     mount::{Mount, MountOpts},
-    namespace::{self, NewInode},
+    namespace::{self, Change, NewInode},
+    xattr::{self, How, Name},
     Result,
 };
+use latchfs_engine::format::AttrSpace;
 use latchfs_host::{Block, Device};
 
 /// A copy of a device.
@@ -51,6 +53,21 @@ fn change(m: &std::sync::Arc<Mount>) -> Result {
         namespace::create(m, &dir, name.as_bytes(), &node(0o100_644, n))?;
         if n % 40 == 0 {
             m.checkpoint()?;
+        }
+    }
+    // Attributes in inodes, in a tree, in blocks of their own; some of them replaced.
+    for n in 0..30_u8 {
+        let name = format!("attribute {n}");
+        let name = Name::new(AttrSpace::User, name.as_bytes());
+        let value = vec![n; usize::from(n) * 150];
+        let change = Change::default();
+        xattr::set(m, &dir, name, &value, How::Any, &change)?;
+        if n % 7 == 0 {
+            m.checkpoint()?;
+            xattr::set(m, &dir, name, &[n; 3000], How::Any, &change)?;
+        }
+        if n % 4 == 0 {
+            xattr::remove(m, &dir, name, &change)?;
         }
     }
     let long = [b'x'; 1000];
