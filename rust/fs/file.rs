@@ -73,6 +73,9 @@ impl FileOps for Latchfs {
         if !datasync {
             push_attrs(inode)?;
         }
+        // A truncation takes the size down before it takes pages away: what it took away meanwhile
+        // was not written.
+        let upto = upto.min(inode.size());
         file::fsync_metadata(m, inode.data(), upto, datasync).at(inode)
     }
 

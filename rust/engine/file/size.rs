@@ -153,9 +153,9 @@ pub fn fsync_upto(inode: &Inode, last: u64) -> u64 {
 /// The metadata part of fsync, after the data of the range was written and waited for (which settles
 /// it: writeback ends after the completion): the size on disk, then everything committed, durably;
 /// the device's cache is flushed after this call began (rules M7). Waits for no direct write (M16).
-/// `upto` is what [`fsync_upto`] said before the data was written: all data in front of it is there.
-/// May sleep; no lock may be held. EIO and the like: those of metadata only, data errors are in
-/// errseq.
+/// `upto` is what [`fsync_upto`] said before the data was written, but not more than the size of the
+/// file since: all data in front of it is there. May sleep; no lock may be held. EIO and the like:
+/// those of metadata only, data errors are in errseq.
 pub fn fsync_metadata(m: &Arc<Mount>, inode: &InodeRef, upto: u64, datasync: bool) -> Result {
     m.check_live()?;
     if m.read_only() {

@@ -3,8 +3,8 @@
 //! A mounted file system, and an open file on it.
 
 use crate::{
-    direct::Dio, errno, folio::Mapping, ioend::Ioend, Errno, InvalidateLock, IoendLock, Ioends, Iolock, Result,
-    PAGE,
+    direct::Dio, errno, folio::Mapping, ioend::Ioend, Errno, InvalidateLock, IoendLock, Ioends,
+    Iolock, Result, PAGE,
 };
 use latchfs_engine::{
     engine::{
@@ -224,6 +224,11 @@ impl File {
         self.wb_err.lock().get_or_insert(error);
     }
 
+    /// The error that the next fsync will tell.
+    pub(crate) fn wb_error(&self) -> Option<Errno> {
+        *self.wb_err.lock()
+    }
+
     /// `file_check_and_advance_wb_err`.
     pub fn take_error(&self) -> Result {
         match self.wb_err.lock().take() {
@@ -247,6 +252,8 @@ impl File {
         let upto = file::fsync_upto(&self.inode, last);
         self.write_and_wait(from, last);
         self.take_error()?;
+        // A truncation takes the size down before it takes pages away.
+        let upto = upto.min(self.i_size());
         file::fsync_metadata(&self.m, &self.inode, upto, datasync).map_err(errno)
     }
 

@@ -22,6 +22,7 @@ mod file;
 mod folio;
 mod ioend;
 mod read;
+mod replace;
 mod seek;
 mod truncate;
 mod write;
@@ -31,7 +32,7 @@ mod zero;
 pub use direct::{DioEnd, Direct};
 pub use file::{Fail, File, Fs};
 pub use ioend::Ioends;
-pub use latchfs_engine::engine::file::FallocMode;
+pub use latchfs_engine::engine::file::{Falloc, FallocMode};
 pub use latchfs_engine::sys::Errno;
 
 /// Result with an errno.
