@@ -144,7 +144,7 @@ if ! flock -n 8; then
 	flock 8
 fi
 if [ "$FS" = latchfs ]; then
-	"$LATCHFS_TOP/scripts/tools.sh" >/dev/null
+	"$LATCHFS_TOP/scripts/tools.sh" -p latchfs-mkfs -p latchfs-fsck -p latchfs-inspect >/dev/null
 	ko=$("$LATCHFS_TOP/scripts/module.sh" "$kernel")
 	# as they are now: the next build of somebody must not meet half of a run
 	rm -rf "$WORK/build"

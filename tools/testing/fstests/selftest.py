@@ -14,6 +14,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 # As fstests' check writes: the name when a test begins, the rest when it ends.
 CHECK = r"""#!/bin/bash
 mkdir -p $RESULTS/generic
+[ "$1" = --exact-order ] && shift
 echo "FSTYP         -- latchfs"
 for t; do
 	printf '%-12s' $t

@@ -103,7 +103,7 @@ class Watch:
 
     def run(self):
         # in a session of its own, so that all of it can be ended
-        self.check = subprocess.Popen(["./check", *self.tests], stdin=subprocess.DEVNULL,
+        self.check = subprocess.Popen(["./check", "--exact-order", *self.tests], stdin=subprocess.DEVNULL,
                                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                       start_new_session=True)
         fd = self.check.stdout.fileno()
