@@ -28,6 +28,7 @@ pub mod data;
 pub mod direct;
 pub mod error;
 pub mod export;
+pub mod fallocate;
 pub mod file;
 pub mod inode;
 pub mod ioctl;

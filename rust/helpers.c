@@ -9,6 +9,7 @@
 #include "helpers/block.c"
 #include "helpers/bulk.c"
 #include "helpers/direct.c"
+#include "helpers/falloc.c"
 #include "helpers/ioctl.c"
 #include "helpers/lock.c"
 #include "helpers/mem.c"

@@ -30,6 +30,7 @@ pub mod assume;
 pub mod dcache;
 pub mod direct;
 pub mod exportfs;
+pub mod fallocate;
 pub mod file;
 pub mod fileattr;
 pub mod fs;

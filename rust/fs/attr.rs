@@ -21,7 +21,9 @@ use crate::kapi::acl::AclType;
 use crate::kapi::fileattr::FileAttr;
 use crate::kapi::inode::InodeOps;
 use crate::kapi::namei::SetAttr;
+use crate::kapi::pagemap::InvalidateLock;
 use crate::kapi::stat::KStat;
+use crate::sys::witness::IolockExcl;
 use kernel::prelude::*;
 
 impl InodeOps for Latchfs {
@@ -142,26 +144,38 @@ fn take_back(inode: &Inode) {
 #[inline(never)]
 fn set_size(args: &mut SetAttr<'_, Latchfs>, size: u64) -> Result {
     let inode = args.inode();
-    let (m, r) = (mount_of(inode), inode.data());
     if size != inode.size() {
         args.touch_for_size();
     }
     if size < inode.size() {
-        file::note_truncated(r);
+        file::note_truncated(inode.data());
     }
     let inval = inode.invalidate_lock();
     inode.dio_wait();
     let iolock = args.iolock();
+    resize(inode, &iolock, &inval, size, || args.copy())?;
+    inode::refresh(inode);
+    Ok(())
+}
+
+/// Changes the size of a file: page cache, VFS inode, engine. `copy` changes the other attributes of
+/// the VFS inode when its size is the new one. Direct I/O has ended.
+pub fn resize(
+    inode: &Inode,
+    iolock: &IolockExcl<'_>,
+    inval: &InvalidateLock<'_, Latchfs>,
+    size: u64,
+    copy: impl FnOnce(),
+) -> Result {
+    let (m, r) = (mount_of(inode), inode.data());
     let plan = file::truncate_plan(m, r, size).at(inode)?;
     if let Some((pos, len)) = plan.zero {
-        inode.zero_range(&iolock, &inval, pos, len)?;
+        inode.zero_range(iolock, inval, pos, len)?;
     }
     if let Some((start, end)) = plan.flush {
         inode.write_and_wait(start, end.saturating_sub(1))?;
     }
-    inode.truncate_setsize(&iolock, &inval, size);
-    args.copy();
-    file::truncate(m, r, &iolock, &inval.witness(), size, inode.mtime()).at(inode)?;
-    inode::refresh(inode);
-    Ok(())
+    inode.truncate_setsize(iolock, inval, size);
+    copy();
+    file::truncate(m, r, iolock, &inval.witness(), size, inode.mtime()).at(inode)
 }

@@ -79,7 +79,16 @@ impl FileOps for Latchfs {
         file::fsync_metadata(m, inode.data(), upto, datasync).at(inode)
     }
 
+    fn opened(inode: &Inode, writer: bool) {
+        if writer {
+            file::opened(inode.data());
+        }
+    }
+
     fn release(inode: &Inode, writer: bool) {
+        if writer {
+            file::released(inode.data());
+        }
         if writer && file::flush_at_close(inode.data()) {
             // What fails here is reported by fsync.
             let _ = inode.flush();

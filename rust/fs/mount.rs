@@ -14,6 +14,7 @@ use super::Inode;
 use super::Latchfs;
 use super::SuperBlock;
 use crate::bindings;
+use crate::engine::file;
 use crate::engine::inode::InodeRef;
 use crate::engine::mount::Mount;
 use crate::engine::mount::MountOpts;
@@ -37,14 +38,16 @@ use kernel::prelude::*;
 /// What statfs(2) reports as the type: `LTCH`.
 pub const MAGIC: u32 = 0x4c54_4348;
 
-/// What memory reclaim may take: metadata buffers and inodes that are clean and unused, and indexes
-/// of free space.
+/// What memory reclaim may take: metadata buffers and inodes that are clean and unused, indexes of
+/// free space, and of the extent indexes what the disk has.
 pub struct Caches(Arc<Mount>);
 
 impl Shrink for Caches {
     fn count(&self) -> usize {
         let buffers = usize::try_from(self.0.buf().count()).unwrap_or(usize::MAX);
-        buffers.saturating_add(crate::engine::inode::cached(&self.0))
+        buffers
+            .saturating_add(crate::engine::inode::cached(&self.0))
+            .saturating_add(file::cached(&self.0))
     }
 
     fn scan(&self, n: usize) -> usize {
@@ -55,7 +58,11 @@ impl Shrink for Caches {
             self.0.push_for_memory();
         }
         let runs = self.0.alloc().shrink();
-        inodes.saturating_add(buffers).saturating_add(runs as usize)
+        let pieces = file::reclaim(&self.0, n);
+        inodes
+            .saturating_add(buffers)
+            .saturating_add(runs as usize)
+            .saturating_add(pieces)
     }
 }
 

@@ -30,6 +30,9 @@ pub trait FileOps: FileSystem {
     /// (`datasync`) or everything. Also for directories.
     fn fsync(file: &File<Self>, start: u64, last: u64, datasync: bool) -> Result;
 
+    /// A file is opened; `writer` if it can be written through. [`FileOps::release`] follows.
+    fn opened(inode: &Inode<Self>, writer: bool);
+
     /// An open file is closed for the last time; `writer` if it could be written through.
     fn release(inode: &Inode<Self>, writer: bool);
 
@@ -53,6 +56,11 @@ impl<T: FileSystem> File<T> {
     pub(super) unsafe fn from_raw<'a>(ptr: *mut bindings::file) -> &'a Self {
         // SAFETY: by the contract of this function; the type is transparent.
         unsafe { &*ptr.cast() }
+    }
+
+    /// The C object.
+    pub(super) fn as_ptr(&self) -> *mut bindings::file {
+        self.0.get()
     }
 
     /// The inode.
@@ -268,6 +276,7 @@ impl<T: Inodes> FileTables<T> {
         mmap_prepare: Some(mmap_prepare::<T>),
         open: Some(open::<T>),
         release: Some(release::<T>),
+        fallocate: Some(super::fallocate::fallocate::<T>),
         unlocked_ioctl: Some(super::ioctl::ioctl::<T>),
         #[cfg(CONFIG_COMPAT)]
         compat_ioctl: Some(bindings::compat_ptr_ioctl),
@@ -327,6 +336,8 @@ unsafe extern "C" fn open<T: FileOps>(
             }
             bindings::file_set_mode(file, bindings::FMODE_CAN_ODIRECT | bindings::FMODE_NOWAIT);
             to_result(bindings::generic_file_open(inode, file))?;
+            let writer = bindings::file_mode(file) & bindings::FMODE_WRITE != 0;
+            T::opened(Inode::from_raw(inode), writer);
         }
         Ok(0)
     })

@@ -12,6 +12,7 @@ use super::acl::AclOps;
 use super::assume;
 use super::direct::DirectOps;
 use super::exportfs::ExportOps;
+use super::fallocate::FallocOps;
 use super::file::FileOps;
 use super::fs::FileSystem;
 use super::ioctl::IoctlOps;
@@ -55,6 +56,7 @@ pub trait Inodes:
     + DirectOps
     + WritebackOps
     + ExportOps
+    + FallocOps
     + XattrOps
     + AclOps
 {
@@ -71,6 +73,7 @@ impl<T> Inodes for T where
         + DirectOps
         + WritebackOps
         + ExportOps
+        + FallocOps
         + XattrOps
         + AclOps
 {

@@ -143,6 +143,8 @@ impl<T: MappingOps> MappingTable<T> {
         migrate_folio: Some(bindings::filemap_migrate_folio),
         error_remove_folio: Some(bindings::generic_error_remove_folio),
         bmap: Some(bmap::<T>),
+        #[cfg(CONFIG_SWAP)]
+        swap_activate: Some(super::fallocate::swap_activate::<T>),
         // SAFETY: a table of function pointers: all zeroes are `None`.
         ..unsafe { core::mem::zeroed() }
     };
