@@ -95,12 +95,13 @@ pub fn read(io: &mut Kiocb<'_, Latchfs>, lock: &InodeLockShared<'_, Latchfs>) ->
         if left == 0 || io.pos() >= io.inode().size() {
             return Ok(done);
         }
-        if io.nowait() {
-            return if done > 0 { Ok(done) } else { Err(EAGAIN) };
-        }
         if before == Some(left) {
             // Memory that does not stay, or is none.
-            return io.read_rest(done);
+            return match io.nowait() {
+                true if done == 0 => Err(EAGAIN),
+                true => Ok(done),
+                false => io.read_rest(done),
+            };
         }
         before = Some(left);
         io.fault_in_writeable();
@@ -212,7 +213,7 @@ fn transfer(
             Err(_) => return Ok(done),
         }
         let left = io.remaining();
-        if left == 0 || io.nowait() || before == Some(left) {
+        if left == 0 || before == Some(left) {
             return Ok(done);
         }
         before = Some(left);
