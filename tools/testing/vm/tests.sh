@@ -140,6 +140,7 @@ fsx_run() {	# fsx_run CONFIG
 
 test_fsx_buffered() { fsx_run fsx-buffered.toml 1; }
 test_fsx_mmap() { fsx_run fsx-mmap.toml 2; }
+test_fsx_falloc() { fsx_run fsx-falloc.toml 3; }
 
 free_counts() {	# free blocks and inodes
 	sync -f "$MNT"
@@ -200,6 +201,7 @@ checks_fsck() {
 test_linux_fsck() { checks_fsck linux; }
 test_posix_fsck() { checks_fsck posix; }
 test_dio_fsck() { checks_fsck dio; }
+test_falloc_fsck() { checks_fsck falloc; }
 test_xattr_fsck() { checks_fsck xattr; }
 
 test_hostile() {
@@ -237,9 +239,9 @@ test_unload() {
 
 # a machine that loses its device is slow to end: in the long form
 [ -n "${LONG:-}" ] || ADMIN_TESTS=${ADMIN_TESTS% device_gone}
-ALL="load_unload kunit busy mount_options mount_garbage storm fsx_buffered fsx_mmap
+ALL="load_unload kunit busy mount_options mount_garbage storm fsx_buffered fsx_mmap fsx_falloc
 	fill linux linux_fsck posix posix_fsck dio dio_fsck $DIO_TESTS
-	xattr xattr_fsck $XATTR_TESTS hostile $ADMIN_TESTS leaks unload"
+	falloc falloc_fsck xattr xattr_fsck $XATTR_TESTS hostile $ADMIN_TESTS leaks unload"
 
 # in braces, so that the whole script is read before it runs: the host may edit it
 # meanwhile
@@ -252,7 +254,7 @@ ALL="load_unload kunit busy mount_options mount_garbage storm fsx_buffered fsx_m
 		case $name in
 		panic)
 			;;	# the host's
-		linux | posix | dio | xattr)
+		linux | posix | dio | falloc | xattr)
 			run_checks "$name" ;;
 		hostile)
 			if [ -n "${HOSTILE:-}" ]; then
