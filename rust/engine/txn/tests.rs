@@ -274,6 +274,7 @@ fn an_unreadable_bitmap_is_met_before_the_first_change() {
 #[test]
 fn the_documentation_has_the_reservations() {
     use crate::engine::extents::disk::{change_res, step_res};
+    use crate::engine::xattr;
     let doc = include_str!("../../../Documentation/journal.rst");
     let all = [
         ("create, mkdir, mknod", res::CREATE),
@@ -289,6 +290,10 @@ fn the_documentation_has_the_reservations() {
         ("inode chunk goes", res::INODE_CHUNK_FREE),
         ("change of an extent map", change_res(1)),
         ("truncate, each link", step_res()),
+        ("attribute, small", xattr::SET_SMALL),
+        ("attribute, large", xattr::SET_LARGE),
+        ("attribute goes", xattr::REMOVE),
+        ("attributes freed, a step", xattr::FREE_STEP),
     ];
     for (name, res) in all {
         let row = std::format!(

@@ -32,7 +32,7 @@ use core::ops::ControlFlow;
 const SET_INLINE: TxnRes = TxnRes::new(0, 0).joins(1).checked();
 /// Setting an attribute in the tree: a record that moves to another leaf is removed and inserted;
 /// the blocks of the old value go.
-const SET_SMALL: TxnRes = TxnRes::new(
+pub(crate) const SET_SMALL: TxnRes = TxnRes::new(
     btree::INSERT_BLOCKS,
     btree::INSERT_BUFS + btree::REMOVE_BUFS,
 )
@@ -40,11 +40,11 @@ const SET_SMALL: TxnRes = TxnRes::new(
 .joins(1)
 .checked();
 /// Setting one whose value gets blocks of its own.
-const SET_LARGE: TxnRes = SET_SMALL
+pub(crate) const SET_LARGE: TxnRes = SET_SMALL
     .and(TxnRes::new(MAX_VALUE_BLOCKS, MAX_VALUE_BLOCKS))
     .checked();
 /// Removing an attribute from the tree. Needs no blocks.
-const REMOVE: TxnRes = TxnRes::new(0, btree::REMOVE_BUFS)
+pub(crate) const REMOVE: TxnRes = TxnRes::new(0, btree::REMOVE_BUFS)
     .frees(btree::REMOVE_FREES + MAX_VALUE_BLOCKS)
     .joins(1)
     .from_pool()

@@ -25,7 +25,7 @@ const NODES: u32 = 32;
 const RUNS: u32 = 4 * MAX_VALUE_BLOCKS;
 
 /// One step of freeing the tree of an inode that is deleted.
-const FREE_STEP: TxnRes = TxnRes::new(0, btree::REMOVE_BUFS + NODES)
+pub(crate) const FREE_STEP: TxnRes = TxnRes::new(0, btree::REMOVE_BUFS + NODES)
     .frees(NODES + btree::REMOVE_FREES + RUNS)
     .joins(1)
     .from_pool()
