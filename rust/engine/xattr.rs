@@ -43,12 +43,12 @@ pub use self::change::{remove, set, set_acl, How};
 pub use self::initial::InitAttr;
 
 pub(crate) use self::free::free_all;
+pub(crate) use self::initial::{initial_res, set_initial};
 #[cfg(test)]
 pub(crate) use self::{
     change::{REMOVE, SET_LARGE, SET_SMALL},
     free::FREE_STEP,
 };
-pub(crate) use self::initial::{initial_res, set_initial};
 
 use self::value::Runs;
 use crate::{

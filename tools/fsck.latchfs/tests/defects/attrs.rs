@@ -229,7 +229,7 @@ fn fork_in_the_slot() {
     ];
     for (field, damage, gone) in damages {
         let s = sample();
-        s.image.edit_slot(s.file, |slot| damage(slot));
+        s.image.edit_slot(s.file, damage);
         let problems = fsck(&s.image).problems;
         let Problem::InodeDamaged { ino, .. } = &problems[0] else {
             panic!("{field}: {problems:?}");
