@@ -213,6 +213,8 @@ impl<'m> Live<'m> {
             item.stop();
         }
         m.stop_discards();
+        // Those of inodes that are still in memory; an empty one keeps nothing alive.
+        m.alloc.drop_windows();
         m.stop_pusher();
         Quiesced { m, verdict }
     }
