@@ -105,7 +105,8 @@ impl Model {
                 }
             }
             FallocMode::Collapse => {
-                if at % PAGE != 0 || len % PAGE != 0 || at + len >= self.size() {
+                if !at.is_multiple_of(PAGE) || !len.is_multiple_of(PAGE) || at + len >= self.size()
+                {
                     return false;
                 }
                 self.bytes.drain(at as usize..(at + len) as usize);
@@ -115,7 +116,7 @@ impl Model {
                 return true;
             }
             FallocMode::Insert => {
-                if at % PAGE != 0 || len % PAGE != 0 || at >= self.size() {
+                if !at.is_multiple_of(PAGE) || !len.is_multiple_of(PAGE) || at >= self.size() {
                     return false;
                 }
                 let hole = std::iter::repeat_n(0, len as usize);
