@@ -1,42 +1,72 @@
 #!/bin/bash
-# `make test` and its parts: scripts/test.sh all|host|vm|long
+# `make test` and its parts: scripts/test.sh all|host|vm|crash|long
 #
 # `all` runs the host lane and the VM lane side by side: the first needs the
-# processor while the second boots, and starts while kernels still build.
+# processor while the second boots, and starts while kernels still build. The short
+# forms of `make races` and `make crash` follow the host lane.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 t0=$SECONDS
 scripts=$LATCHFS_TOP/scripts
 
-both_lanes() {
-	local dir=$LATCHFS_CACHE/log host vm host_rc=0 vm_rc=0 hp=0 hf=1 vp=0 vf=1
+lanes() {
+	local dir=$LATCHFS_CACHE/log lane pids=() passed=0 failed=0 p f all=
 	mkdir -p "$dir"
+	rm -f "$dir"/{host,vm,crash}.{log,rc}
 	"$scripts/doctor.sh" --install
-	# each lane is a process group of its own, so that all of it can be ended
-	setsid "$scripts/test-host.sh" > >(tee "$dir/host.log" | sed -u 's/^/[host] /') 2>&1 &
-	host=$!
-	setsid "$scripts/vm-tests.sh" debug > >(tee "$dir/vm.log" | sed -u 's/^/[vm] /') 2>&1 &
-	vm=$!
 	# Ctrl-C or a killed make must not leave a VM behind
-	# shellcheck disable=SC2064
-	trap "kill -- -$host -$vm 2>/dev/null; exit 130" INT TERM
-	wait "$host" || host_rc=$?
+	trap 'kill -- "${pids[@]/#/-}" 2>/dev/null; exit 130' INT TERM
+	start host "$scripts/test-host.sh"
+	start vm "$scripts/vm-tests.sh" debug
+	wait "${pids[0]}" || true
 	say "host lane ended after $((SECONDS - t0)) s"
-	wait "$vm" || vm_rc=$?
+	start crash "$scripts/test.sh" crash
+	wait "${pids[@]:1}" || true
 	sleep 1		# the last lines are still in the pipes
-	read -r hp hf < <(counts "$dir/host.log") || true
-	read -r vp vf < <(counts "$dir/vm.log") || true
 	echo
-	grep -hE '^(not ok|test .* FAILED|vm: FAILED|error)' "$dir/host.log" "$dir/vm.log" |
+	grep -hE '^(not ok|test .* FAILED|vm: FAILED|error)' "$dir"/{host,vm,crash}.log |
 		sort -u | head -n 40 || true
-	printf 'host: %s passed, %s failed; vm: %s passed, %s failed; %d s\n' \
-		"$hp" "$hf" "$vp" "$vf" $((SECONDS - t0))
-	# a lane that failed without counting a failure has failed all the same
-	[ $host_rc -eq 0 ] || [ "$hf" -gt 0 ] || hf=1
-	[ $vm_rc -eq 0 ] || [ "$vf" -gt 0 ] || vf=1
-	echo "$((hp + vp)) passed, $((hf + vf)) failed"
-	[ $((hf + vf)) -eq 0 ]
+	for lane in host vm crash; do
+		read -r p f < <(counts "$dir/$lane.log") || true
+		# a lane that failed without counting a failure has failed all the same
+		[ "$(cat "$dir/$lane.rc" 2>/dev/null)" = 0 ] || [ "$f" -gt 0 ] || f=1
+		passed=$((passed + p))
+		failed=$((failed + f))
+		all+="$lane: $p passed, $f failed; "
+	done
+	echo "$all$((SECONDS - t0)) s"
+	echo "$passed passed, $failed failed"
+	[ "$failed" -eq 0 ]
+}
+
+# start LANE CMD...: in the background, as a process group of its own, so that all
+# of it can be ended
+start() {
+	local lane=$1 dir=$LATCHFS_CACHE/log
+	shift
+	# shellcheck disable=SC2016
+	setsid bash -c 'rc=0; "${@:2}" || rc=$?; echo $rc >"$1"' lane "$dir/$lane.rc" "$@" \
+		> >(tee "$dir/$lane.log" | sed -u "s/^/[$lane] /") 2>&1 &
+	pids+=($!)
+}
+
+# The short forms of the races and the power failures in the VM: beside the tail of
+# the VM lane, which leaves half of the machine idle when the host lane is over.
+crash_lane() {
+	local dir=$LATCHFS_CACHE/log passed=0 failed=0 name p f rc
+	for name in "races vm-short" "crash short"; do
+		rc=0
+		# shellcheck disable=SC2086
+		"$scripts/${name%% *}.sh" ${name#* } 2>&1 | tee "$dir/crash-${name%% *}.log" || rc=$?
+		read -r p f < <(counts "$dir/crash-${name%% *}.log") || true
+		[ $rc -eq 0 ] || [ "$f" -gt 0 ] || f=1
+		passed=$((passed + p))
+		failed=$((failed + f))
+		say "$name: $p passed, $f failed, $((SECONDS - t0)) s"
+	done
+	echo "$passed passed, $failed failed"
+	[ "$failed" -eq 0 ]
 }
 
 # counts LOG: the last `N passed, N failed`
@@ -45,9 +75,10 @@ counts() {
 }
 
 case ${1:-all} in
-all)	both_lanes ;;
+all)	lanes ;;
 host)	exec "$scripts/test-host.sh" ;;
 vm)	exec "$scripts/vm-tests.sh" debug ;;
+crash)	crash_lane ;;
 long)	LONG=1 TIMEOUT=${TIMEOUT:-14400} exec "$scripts/vm-tests.sh" debug-long ;;
-*)	die "all, host, vm or long" ;;
+*)	die "all, host, vm, crash or long" ;;
 esac
