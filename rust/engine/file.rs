@@ -59,7 +59,7 @@ pub use self::{
         direct_write_begin, direct_write_complete, direct_write_end, direct_write_needs_completion,
         DirectHow, NOTBLK,
     },
-    fallocate::{falloc_plan, fallocate, Falloc, FallocMode, FallocPlan},
+    fallocate::{falloc_plan, fallocate, prepare_to_grow, Falloc, FallocMode, FallocPlan},
     size::{fsync_from, fsync_metadata, fsync_upto, set_isize, settle_size},
     space::{make_space, Attempt, Space},
     state::{

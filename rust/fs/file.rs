@@ -212,5 +212,7 @@ pub fn zero_gap(inode: &Inode, lock: &InodeLock<'_, Latchfs>, pos: u64) -> Resul
     inode.dio_wait();
     let size = inode.size();
     let inval = inode.invalidate_lock();
-    inode.zero_range(&lock.witness(), &inval, size, pos.saturating_sub(size))
+    let iolock = lock.witness();
+    file::prepare_to_grow(mount_of(inode), inode.data(), &iolock, &inval.witness()).at(inode)?;
+    inode.zero_range(&iolock, &inval, size, pos.saturating_sub(size))
 }

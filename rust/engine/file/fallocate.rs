@@ -36,7 +36,10 @@ use crate::{
         inode::{Inode, InodeRef},
         mount::Mount,
     },
-    format::{limits::MAX_FILE_SIZE, units::FileBlock},
+    format::{
+        limits::{MAX_FILE_BLOCKS, MAX_FILE_SIZE},
+        units::FileBlock,
+    },
     sys::{
         witness::{InvalidateExcl, IolockExcl},
         Arc, Errno, Time,
@@ -229,7 +232,11 @@ pub fn fallocate(
     if iolock.ino() != inode.ino.0 || (op.mode != FallocMode::Allocate && !exclusive) {
         return Err(Error::new(Errno::INVAL));
     }
-    let change = Change { m, inode, now };
+    let change = Change {
+        m,
+        inode,
+        now: Some(now),
+    };
     match op.mode {
         FallocMode::Allocate => change.allocate(op.around()),
         FallocMode::Punch => change.clear(op.inside(), Clear::Punch),
@@ -242,16 +249,51 @@ pub fn fallocate(
     }
 }
 
+/// The file is about to become longer by more than what is written at its end. A crash may have left
+/// data behind the size on disk, which follows data in order: what was written there, and not
+/// acknowledged, must not come back as what has to read as zeroes. Makes it unwritten; once for each
+/// time the inode is read from disk.
+///
+/// i_rwsem and the invalidate lock are held exclusively. Transactions only after such a crash. Errors
+/// as [`fallocate`].
+pub fn prepare_to_grow(
+    m: &Arc<Mount>,
+    inode: &InodeRef,
+    iolock: &IolockExcl<'_>,
+    invalidate: &InvalidateExcl<'_>,
+) -> Result {
+    if iolock.ino() != inode.ino.0 || invalidate.ino() != inode.ino.0 {
+        return Err(Error::new(Errno::INVAL));
+    }
+    if inode.file.tail_is_known() {
+        return Ok(());
+    }
+    let change = Change {
+        m,
+        inode,
+        now: None,
+    };
+    let behind = block_end(inode.file.i_size())..FileBlock(MAX_FILE_BLOCKS);
+    change.clear(behind, Clear::Unwritten)?;
+    inode.file.set_tail_known();
+    Ok(())
+}
+
 /// One call at work.
 struct Change<'a> {
     m: &'a Arc<Mount>,
     inode: &'a InodeRef,
-    now: Time,
+    /// What the times become, if they change.
+    now: Option<Time>,
 }
 
 impl Change<'_> {
     /// The inode as it is after a change: for each transaction.
     fn touch(&self, extents: &mut Extents<'_>) {
-        extents.inner().core.touch(self.now, true);
+        let core = &mut extents.inner().core;
+        match self.now {
+            Some(now) => core.touch(now, true),
+            None => core.bump(),
+        }
     }
 }

@@ -33,6 +33,8 @@ pub struct FileState {
     in_flight: AtomicU64,
     /// A truncation has cut data off, and nobody has closed the file since.
     truncated: AtomicBool,
+    /// There is no data behind the end of the file that a crash has left there.
+    tail_known: AtomicBool,
     /// Open files that can write.
     writers: AtomicU32,
     /// Entries of the index.
@@ -93,8 +95,19 @@ impl FileState {
         self.writers.load(Ordering::Relaxed) > 0
     }
 
+    /// Whether it is known that there is no data behind the end of the file.
+    pub(super) fn tail_is_known(&self) -> bool {
+        self.tail_known.load(Ordering::Relaxed)
+    }
+
+    /// It is, until the inode is read from disk again.
+    pub(super) fn set_tail_known(&self) {
+        self.tail_known.store(true, Ordering::Relaxed);
+    }
+
     /// The inode was read from disk, or is new: its size is `size`.
     pub fn loaded(&self, size: u64) {
+        self.tail_known.store(false, Ordering::Relaxed);
         self.i_size.store(size, Ordering::Release);
         self.disk_size.store(size, Ordering::Release);
     }
@@ -217,6 +230,6 @@ pub fn evict(m: &Arc<Mount>, inode: &Inode) {
     if inner.core.is_regular() {
         // What the disk does not know did not get there; nobody can see it any more.
         let size = inner.core.disk_size;
-        inode.file.set_i_size(size);
+        inode.file.loaded(size);
     }
 }

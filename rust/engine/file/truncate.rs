@@ -7,7 +7,7 @@
 //! that the next mount finds without a scan and finishes (rules M4), and the last one takes the mark
 //! away. The size on disk is the new one from the first transaction on.
 
-use super::{block_end, size, BLOCK};
+use super::{block_end, prepare_to_grow, size, BLOCK};
 use crate::{
     engine::{
         error::{Error, Result},
@@ -54,15 +54,10 @@ pub fn truncate_plan(m: &Arc<Mount>, inode: &Inode, new_size: u64) -> Result<Tru
     }
     let old_size = inode.file.i_size();
     let disk_size = inode.file.disk_size();
-    // Growing: the block of the old end may have had stores behind it by mmap, and blocks behind that
-    // may have data of a write that a crash has cut off. Shrinking: the block of the new end keeps
-    // what follows it.
+    // Growing: the block of the old end may have had stores behind it by mmap. Shrinking: the block
+    // of the new end keeps what follows it.
     let at = old_size.min(new_size);
-    let end = if new_size > old_size {
-        new_size
-    } else {
-        at.next_multiple_of(BLOCK).min(old_size)
-    };
+    let end = at.next_multiple_of(BLOCK).min(old_size.max(new_size));
     let zero = (end > at).then(|| (at, end.saturating_sub(at)));
     let lagging = old_size != disk_size || zero.is_some();
     let flush = (new_size > disk_size && lagging).then_some((disk_size, new_size));
@@ -93,6 +88,7 @@ pub fn truncate(
     };
     if new_size > inode.file.i_size() {
         // What fallocate(2) has put behind the old end stays.
+        prepare_to_grow(m, inode, iolock, invalidate)?;
         return grow(m, inode, set);
     }
     cut_tail(m, inode, block_end(new_size), set)

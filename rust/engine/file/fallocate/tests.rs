@@ -68,7 +68,7 @@ impl File {
         Change {
             m: &self.f.m,
             inode: &self.inode,
-            now: Time::default(),
+            now: Some(Time::default()),
         }
     }
 

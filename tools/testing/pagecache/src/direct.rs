@@ -169,7 +169,7 @@ impl File {
         }
         if pos > size {
             let _invalidate = self.invalidate.write();
-            self.zero_range(size, pos - size)?;
+            self.zero_gap(size, pos)?;
         }
         let flags = Flags {
             overwrite_only: false,

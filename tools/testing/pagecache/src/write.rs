@@ -60,7 +60,7 @@ impl File {
         if pos > size {
             self.dio_wait();
             let _invalidate = self.invalidate.write();
-            self.zero_range(size, pos - size)?;
+            self.zero_gap(size, pos)?;
         }
         self.buffered_write(pos, source)
     }

@@ -4,10 +4,19 @@
 
 use crate::{errno, write::mark_written, File, Result, PAGE};
 use latchfs_engine::engine::file::{self, BmapKind};
-use latchfs_host::mutant;
+use latchfs_host::{mutant, InvalidateExcl, IolockExcl};
 use std::sync::atomic::Ordering;
 
 impl File {
+    /// A write begins at `pos`, behind the end of the file: what lies between reads as zeroes. i_rwsem
+    /// and the invalidate lock are held exclusively.
+    pub(crate) fn zero_gap(&self, size: u64, pos: u64) -> Result {
+        let iolock = IolockExcl::assume(self.ino());
+        let invalidate = InvalidateExcl::assume(self.ino());
+        file::prepare_to_grow(&self.m, &self.inode, &iolock, &invalidate).map_err(errno)?;
+        self.zero_range(size, pos - size)
+    }
+
     /// Zeroes bytes in the page cache. i_rwsem and the invalidate lock are held exclusively.
     pub(crate) fn zero_range(&self, start: u64, len: u64) -> Result {
         let mut pos = start;
@@ -30,6 +39,8 @@ impl File {
             }
             // iomap_zero_iter
             while pos < stop {
+                // It would not be written back.
+                assert!(pos / PAGE * PAGE <= self.i_size(), "zeroing behind the end");
                 let folio = self.mapping.get(pos / PAGE, (stop - pos).div_ceil(PAGE));
                 let mut data = folio.lock();
                 if !data.mapped {

@@ -17,6 +17,10 @@ use latchfs_engine::{
         units::{DiskBlock, FileBlock},
     },
 };
+use latchfs_host::{
+    device::{Backend as _, MemDisk},
+    Arc,
+};
 use latchfs_pagecache::{Errno, FallocMode, File, Fs, Ioends};
 use std::{collections::BTreeMap, ops::ControlFlow};
 
@@ -39,6 +43,16 @@ fn on_disk(fs: &Fs, file: &File) -> BTreeMap<u64, bool> {
     })
     .expect("scan");
     all
+}
+
+/// The file system after a crash now.
+fn crashed(fs: &Fs) -> Fs {
+    let disk = Arc::new(MemDisk::new(fs.disk.blocks()));
+    for (at, block) in fs.disk.snapshot() {
+        disk.write(at, &block).expect("a disk in memory");
+    }
+    let m = Fs::mount(&disk);
+    Fs { disk, m }
 }
 
 /// A file as it should be.
@@ -527,6 +541,52 @@ fn a_punch_lets_the_size_go() {
         assert_eq!(file.read(2 * PAGE, 1).expect("read"), [2]);
         file.close();
     }
+}
+
+/// The size on disk follows data in order, so a crash may leave data behind it. That was never
+/// acknowledged, and does not come back when the file grows.
+#[test]
+fn what_a_crash_cut_off_does_not_come_back() {
+    let fs = Fs::new(8192, Some(POISON));
+    let file = fs.create(b"file");
+    let ino = file.inode.ino;
+    file.write(0, &[1; 4096]).expect("write");
+    file.fsync(0, u64::MAX).expect("fsync");
+    file.write(PAGE, &vec![2; 15 * PAGE as usize])
+        .expect("write");
+    file.write_and_wait(10 * PAGE, 12 * PAGE - 1);
+    fs.m.sync().expect("sync");
+    for how in 0..4 {
+        let copy = crashed(&fs);
+        let file = copy.open(ino);
+        assert_eq!(file.i_size(), PAGE, "only what is whole");
+        assert!(
+            on_disk(&copy, &file).contains_key(&10),
+            "nothing is left behind"
+        );
+        match how {
+            0 => file.truncate(20 * PAGE).expect("truncate"),
+            1 => assert_eq!(file.write(18 * PAGE, &[3; 4096]), Ok(4096)),
+            2 => file
+                .fallocate(FallocMode::Allocate, false, 0, 20 * PAGE)
+                .expect("fallocate"),
+            _ => assert_eq!(file.write_direct(18 * PAGE, &[3; 4096]), Ok(4096)),
+        }
+        let zeroes = vec![0; 10 * PAGE as usize];
+        assert!(
+            file.read(5 * PAGE, 10 * PAGE).expect("read") == zeroes,
+            "{how}"
+        );
+        file.fsync(0, u64::MAX).expect("fsync");
+        file.reclaim(1);
+        assert!(
+            file.read(5 * PAGE, 10 * PAGE).expect("read") == zeroes,
+            "{how}"
+        );
+        file.close();
+        fsck(&copy);
+    }
+    file.close();
 }
 
 /// An insertion and a collapse of the same range leave the records that were there.
