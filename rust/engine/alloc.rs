@@ -228,6 +228,13 @@ impl Alloc {
         Ok(any)
     }
 
+    /// For reproducers: metadata goes to the first free blocks again, as after a mount. Takes the
+    /// locks of the groups. EUCLEAN.
+    #[cfg(latchfs_races)]
+    pub fn forget_pools(&self) -> Result {
+        self.drain_pools().map(|_| ())
+    }
+
     /// Whether a checkpoint, or the end of a discard, would make blocks usable. Not exact while
     /// transactions commit.
     pub fn has_busy(&self) -> bool {

@@ -9,7 +9,8 @@
 //! * `latchfs/sync/status` shows what is armed, hit and damaged;
 //! * `latchfs-<device>/verify` shows the observables of a mount;
 //! * `latchfs-<device>/probe` does what no system call does, or not at a moment of one's choice:
-//!   `push` (asks for everything to be written to its place), `shrink` (reclaims buffers), `hold
+//!   `push` (asks for everything to be written to its place), `shrink` (reclaims buffers), `drain`
+//!   (metadata goes to the first free blocks again), `hold
 //!   BLOCK` (takes a reference to a cached buffer), `put` (gives it back), `look BLOCK` (EUCLEAN if
 //!   its buffer is neither dirty nor under writeback).
 
@@ -139,6 +140,9 @@ fn probe(probe: &Probe, from: &mut UserSliceReader) -> Result {
         }
         Some("shrink") => {
             probe.m.buf().reclaim(usize::MAX);
+        }
+        Some("drain") => {
+            probe.m.alloc().forget_pools().map_err(|_| EUCLEAN)?;
         }
         Some("hold") => {
             let new = find()?;

@@ -603,6 +603,8 @@ impl Group {
             self.unclaim(range)?;
         }
         self.pool_blocks = 0;
+        // The next one begins where it is wanted, not where this one would have gone on.
+        self.pool_goal = AgBlock(0);
         Ok(any)
     }
 

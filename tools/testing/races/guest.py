@@ -458,6 +458,8 @@ def t_002_a(r):
         os.unlink(f"{path}/{name}")
     v.settle()
     r.reached(block not in v.tree_blocks(ino), "the block was not freed")
+    # metadata is put behind the metadata before it: not here again
+    v.probe("drain")
     s(f"arm eb.put.decided park key={block} limit=60000")
     s(f"arm eb.dirty.before count key={block}")
     put = Task(lambda: v.probe("put"))
