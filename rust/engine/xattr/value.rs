@@ -104,10 +104,10 @@ pub(super) fn read(m: &Mount, ino: Ino, key: u64, runs: &Runs, out: &mut [u8]) -
             .read(block, BlockKind::AttrValue, Owner::inode(ino))?;
         let data = buf.data();
         let part = AttrBlock::of(&data).part(key, index, len);
-        let (Some(from), Some(to)) = (part, parts.next()) else {
-            return Err(Error::corrupt(block.0, "key, index or len of a value"));
-        };
-        to.copy_from_slice(from);
+        match (part, parts.next()) {
+            (Some(from), Some(to)) if from.len() == to.len() => to.copy_from_slice(from),
+            _ => return Err(Error::corrupt(block.0, "key, index or len of a value")),
+        }
     }
     match parts.next() {
         None => Ok(()),

@@ -40,7 +40,7 @@ test_xattr_remount() {
 	fresh /dev/vdd
 	xattr_fill "$MNT"
 	before=$(xattr_dump "$MNT")
-	equal "names of attributes" "$(wc -l <<<"$before")" 1101
+	equal "names of attributes" "$(wc -l <<<"$before")" 901
 	umount "$MNT"
 	fs_check /dev/vdd
 	fs_mount /dev/vdd
