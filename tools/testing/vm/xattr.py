@@ -325,6 +325,31 @@ def acl_of_many_entries():
     same(os.getxattr("d/sub", DEFAULT), large)
     same(len(os.getxattr("d/sub", ACCESS)), len(large))
 
+@check
+def acl_on_an_idmapped_mount():
+    os.makedirs("src/d")
+    os.mkdir("dst")
+    write("src/f")
+    ns = sysc.UserNamespace(0, 10000, 5000)
+    try:
+        sysc.idmapped_mount("src", "dst", ns.fd)
+        try:
+            shown = acl(("u", 6, None), ("user", 4, 11000), ("g", 4, None), ("m", 4, None),
+                        ("o", 0, None))
+            os.setxattr("dst/f", ACCESS, shown)
+            same(os.getxattr("dst/f", ACCESS), shown)
+            # what is stored has the ids of the file system
+            same(os.getxattr("src/f", ACCESS), NAMED)
+            os.setxattr("src/d", DEFAULT, NAMED)
+            same(os.getxattr("dst/d", DEFAULT), shown)
+        finally:
+            sysc.check(sysc.libc.umount2(b"dst", 2), "umount")
+    finally:
+        ns.close()
+    remount()
+    same(os.getxattr("src/f", ACCESS), NAMED, "after the caches were dropped")
+
+
 # ---- file capabilities, set-user-id
 
 CAPS = struct.pack("<IIIII", 0x02000001, 1 << 10, 0, 0, 0)      # cap_net_bind_service+ep
