@@ -163,3 +163,45 @@ fn names_of_one_hash() {
         assert_eq!(sum.attrs[&ino.0], model);
     });
 }
+
+/// Data that waits for its blocks counts on its records' place in the inode: nothing is reserved
+/// for a tree, and attributes do not take the place.
+#[test]
+fn beside_delayed_data() {
+    use crate::engine::file;
+    use crate::sys::witness::LockedFolio;
+
+    const BLOCK: u64 = 4096;
+    for (attr_first, blocks, in_tree) in [(false, 18, true), (true, 18, false), (false, 40, false)]
+    {
+        let mut f = Fixture::new(8192);
+        let m = f.m.clone();
+        let a = file(&m, b"a");
+        let attr = || put_attr(&m, &a, user(b"name"), &[5; 60]).unwrap();
+        if attr_first {
+            attr();
+        }
+        let places = (0..blocks).map(|n| 2 * n * BLOCK);
+        for pos in places.clone() {
+            file::write_begin(&m, &a, pos, BLOCK, false).unwrap();
+            file::set_isize(&a, pos + BLOCK);
+        }
+        if !attr_first {
+            attr();
+        }
+        let form_then = form(&a);
+        assert_eq!(form_then == ForkFormat::AttrTree, in_tree, "{blocks}");
+        for pos in places {
+            let mut wb = file::WbCtx::default();
+            let folio = LockedFolio::assume(a.ino.0, pos, BLOCK);
+            file::writeback_range(&m, &a, &mut wb, &folio, pos, BLOCK).unwrap();
+            file::writeback_submit(&m, &a, &mut wb);
+            file::ioend_complete(&m, &a, pos, BLOCK, None).unwrap();
+        }
+        let inline = a.ilock.read().data.format == ForkFormat::InlineExtents;
+        assert_eq!(inline, in_tree, "{blocks}");
+        assert_eq!(value_of(&m, &a, user(b"name")).unwrap(), [5; 60]);
+        drop((a, m));
+        remount(&mut f);
+    }
+}
