@@ -305,6 +305,8 @@ impl Ail {
     /// fail. Drop the bag with no spinlock held.
     pub fn committed(&self, items: &mut Vec<ItemRef>, lsn: Lsn) -> (DropBag, Tail) {
         let before = self.tail();
+        #[cfg(latchfs_races)]
+        let lsn = mutants::position(lsn);
         let mut bag = DropBag::with_room(items.len());
         while !items.is_empty() {
             let mut guard = self.lock_with_room(BATCH);

@@ -12,7 +12,14 @@ use super::{
     Ail, Entry,
 };
 use crate::engine::buf::{BufHandle, LockedBuf};
+use crate::format::{Lsn, BLOCK_SIZE};
 use crate::sys::{self, Vec};
+
+/// Where the items of a checkpoint at `lsn` enter: the mutant takes the tail past its first block.
+pub(super) fn position(lsn: Lsn) -> Lsn {
+    sys::mutant!(AilLate => return Lsn(lsn.get().saturating_add(BLOCK_SIZE as u64)););
+    lsn
+}
 
 /// Names one life of an entry.
 #[derive(Clone, Copy, PartialEq, Eq)]

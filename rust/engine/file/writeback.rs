@@ -30,6 +30,9 @@ pub struct WbCtx {
     /// cookie holds.
     last: Option<Bmap>,
     open: OpenOrdered,
+    /// What was put in flight since the last submission.
+    #[cfg(latchfs_races)]
+    early: Option<Range<FileBlock>>,
 }
 
 /// Decides where bytes `pos .. pos + len` of the locked folio go, or the first part of them, and
@@ -115,6 +118,11 @@ fn convert(m: &Arc<Mount>, inode: &Inode, wb: &mut WbCtx, range: Range<FileBlock
         View::InFlight { .. } | View::Hole => piece.clip(range),
         View::Written { .. } => piece,
     };
+    #[cfg(latchfs_races)]
+    if let View::InFlight { .. } = piece.view {
+        let start = wb.early.as_ref().map_or(piece.file, |e| e.start);
+        wb.early = Some(start.min(piece.file)..piece.end());
+    }
     let map = Bmap::of(&piece, extents.seq(), false);
     wb.last = (map.kind == BmapKind::Mapped).then_some(map);
     Ok(map)
@@ -122,8 +130,15 @@ fn convert(m: &Arc<Mount>, inode: &Inode, wb: &mut WbCtx, range: Range<FileBlock
 
 /// The ioend that was being filled is submitted: the next range starts another ordered extent.
 /// From `->writeback_submit`. Does not wait.
-pub fn writeback_submit(_m: &Arc<Mount>, _inode: &Inode, wb: &mut WbCtx) {
+pub fn writeback_submit(m: &Arc<Mount>, inode: &InodeRef, wb: &mut WbCtx) {
     wb.open.close();
+    let _ = (m, inode);
+    #[cfg(latchfs_races)]
+    if let Some(blocks) = wb.early.take().filter(|_| sys::mutant!(OrderedEarly)) {
+        let (from, to) = (super::byte(blocks.start), super::byte(blocks.end));
+        let end = to.min(inode.file.i_size()).max(from);
+        let _ = complete::ioend_complete(m, inode, from, end.saturating_sub(from), None);
+    }
 }
 
 /// What [`writeback_range`] returned for this range did not get into an ioend: completes it as a

@@ -240,6 +240,18 @@ names! {
         Seed001Flush = "seed001-flush";
         /// fsync waits for the direct writes of others.
         Seed001Wait = "seed001-wait";
+        /// For the simulator: data is recorded as written when its write is submitted.
+        OrderedEarly = "ordered-early";
+        /// For the simulator: data is recorded as written though its write failed.
+        OrderedError = "ordered-error";
+        /// For the simulator: the size on disk does not wait for the data in front of it.
+        SizeEarly = "size-early";
+        /// For the simulator: items enter the AIL behind the checkpoint that has them.
+        AilLate = "ail-late";
+        /// For the simulator: replay writes to blocks that were freed.
+        ReplayCancel = "replay-cancel";
+        /// For the simulator: replay believes the position in a block whose checksum is wrong.
+        ReplayTorn = "replay-torn";
     }
 }
 
