@@ -86,15 +86,16 @@ impl List<'_> {
 struct Handlers<T>(PhantomData<T>);
 
 impl<T: XattrOps> Handlers<T> {
-    const USER: bindings::xattr_handler = handler::<T>(c"user.", Space::User);
-    const TRUSTED: bindings::xattr_handler = handler::<T>(c"trusted.", Space::Trusted);
-    const SECURITY: bindings::xattr_handler = handler::<T>(c"security.", Space::Security);
+    const USER: bindings::xattr_handler = handler::<T>(b"user.\0", Space::User);
+    const TRUSTED: bindings::xattr_handler = handler::<T>(b"trusted.\0", Space::Trusted);
+    const SECURITY: bindings::xattr_handler = handler::<T>(b"security.\0", Space::Security);
 
     const LIST: [*const bindings::xattr_handler; 4] =
         [&Self::USER, &Self::TRUSTED, &Self::SECURITY, ptr::null()];
 }
 
-const fn handler<T: XattrOps>(prefix: &'static CStr, space: Space) -> bindings::xattr_handler {
+/// The table of a name space. `prefix` is terminated: CStr has no pointer to give in a constant.
+const fn handler<T: XattrOps>(prefix: &'static [u8], space: Space) -> bindings::xattr_handler {
     bindings::xattr_handler {
         name: ptr::null(),
         prefix: prefix.as_ptr().cast(),
