@@ -73,6 +73,7 @@ fn shrink(m: &Mount, inode: &Arc<Inode>, most: usize) -> usize {
     let Some(mut inner) = inode.ilock.try_write() else {
         return 0;
     };
+    crate::sys::sync_point!("extents.shrink", inode.ino.0);
     let most = u32::try_from(most).unwrap_or(u32::MAX);
     let dropped = inner.index.drop_cached(most);
     publish(m, &inode.file, &inner.index);

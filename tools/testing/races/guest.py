@@ -257,7 +257,7 @@ class Run:
 
     def __init__(self, volume, sync, mutant):
         self.v, self.s, self.mutant = volume, sync, mutant
-        self.missing, self.damage = [], []
+        self.missing, self.damage, self.files = [], [], []
 
     def reached(self, cond, what):
         if not cond:
@@ -281,10 +281,19 @@ class Run:
         self.v.settle()
         return path, os.stat(path).st_ino, self.v.inode_block(path)
 
+    def open(self, path):
+        fd = os.open(path, os.O_RDWR | os.O_CREAT)
+        self.files.append(fd)
+        return fd
+
+    def close(self):
+        while self.files:
+            os.close(self.files.pop())
+
     def sparse(self):
         """A file of 64 KiB that is a hole, open, its name, and its inode number."""
         path = f"{MNT}/sparse"
-        fd = os.open(path, os.O_RDWR | os.O_CREAT)
+        fd = self.open(path)
         os.ftruncate(fd, LEN)
         self.v.settle()
         return fd, path, os.fstat(fd).st_ino
@@ -577,6 +586,17 @@ def t_002_e(r):
 # ---- seeds 001, 003 and 004
 
 
+LIBC = ctypes.CDLL(None, use_errno=True)
+LIBC.pwrite.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_long]
+LIBC.pwrite.restype = ctypes.c_ssize_t
+
+
+def fallocate(fd):
+    """fallocate(2), and not what posix_fallocate() does in its place."""
+    if LIBC.fallocate(fd, 0, ctypes.c_long(0), ctypes.c_long(LEN)):
+        raise OSError(ctypes.get_errno(), "fallocate")
+
+
 def store(path, pos, data):
     """A store through a shared mapping."""
     fd = os.open(path, os.O_RDWR)
@@ -613,7 +633,7 @@ def t_001_a(r):
     v, s = r.v, r.s
     v.poison()
     fd, path, ino = r.sparse()
-    os.posix_fallocate(fd, 0, LEN)
+    fallocate(fd)
     os.fsync(fd)
     point = "dio.pair.between" if r.mutant else "dio.after_publish"
     s(f"arm {point} park key={ino} limit=60000")
@@ -630,7 +650,7 @@ def t_001_a(r):
     except OSError:
         pass
     r.passed(point)
-    os.close(fd)
+    r.close()
     v.umount()
     v.fail()
     v.mount()
@@ -656,7 +676,7 @@ def t_001_e(r):
     fsync.end()
     r.passed("dio.after_publish")
     r.sync_file(fd)
-    os.close(fd)
+    r.close()
     if r.mutant:
         return
     v.shutdown()
@@ -675,29 +695,25 @@ def t_003_a(r):
     s(f"arm da.after_lookup park key={ino} limit=60000")
     child = Child(lambda: store(path, 5 * PAGE, b"x" * 10))
     s.held("da.after_lookup")
-    os.posix_fallocate(fd, 0, LEN)
+    fallocate(fd)
     s("release da.after_lookup")
     child.end()
     r.passed("da.after_lookup")
     r.must(v.observe("O3")["delayed"] == 0, "delayed over blocks that the file has")
     r.sync_file(fd)
     r.must(reread(fd, 5 * PAGE, 10) == b"x" * 10, "the store is lost")
-    os.close(fd)
 
 
 def t_004_a(r):
     """The undo of a short write, and a store into what it takes back."""
     s = r.s
     fd, path, ino = r.sparse()
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.pwrite.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_long]
-    libc.pwrite.restype = ctypes.c_ssize_t
     memory = pages(b"w" * (LEN - PAGE))
     start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
-    libc.mprotect(ctypes.c_void_p(start + PAGE), ctypes.c_size_t(LEN - 2 * PAGE), 0)
+    LIBC.mprotect(ctypes.c_void_p(start + PAGE), ctypes.c_size_t(LEN - 2 * PAGE), 0)
     wrote = []
     s(f"arm wend.before_punch park key={ino} limit=60000")
-    write = Task(lambda: wrote.append(libc.pwrite(fd, start, LEN - PAGE, PAGE)))
+    write = Task(lambda: wrote.append(LIBC.pwrite(fd, start, LEN - PAGE, PAGE)))
     s.held("wend.before_punch")
     child = Child(lambda: store(path, LEN // 2, b"x" * 10))
     until(lambda: s.hits("fault.enter") and child.blocked(), "the store does not come")
@@ -709,7 +725,6 @@ def t_004_a(r):
     r.sync_file(fd)
     r.must(reread(fd, LEN // 2, 10) == b"x" * 10, "the store is lost")
     r.must(reread(fd, PAGE, PAGE) == b"w" * PAGE, "the write is lost")
-    os.close(fd)
 
 
 def t_004_b(r):
@@ -720,7 +735,7 @@ def t_004_b(r):
     s(f"arm write.after_begin park key={ino} limit=60000")
     write = Task(lambda: os.pwrite(fd, b"2" * 100, 5000))
     s.held("write.after_begin")
-    other = os.open(path, os.O_RDWR)
+    other = r.open(path)
     r.sync_file(other)
     reread(other, 0, 1)
     s("release write.after_begin")
@@ -730,8 +745,6 @@ def t_004_b(r):
     r.sync_file(other)
     data = reread(fd, 0, 2 * PAGE)
     r.must(data == b"1" * 5000 + b"2" * 100 + b"1" * (2 * PAGE - 5100), "written data was zeroed")
-    os.close(other)
-    os.close(fd)
 
 
 RACES = [
@@ -766,6 +779,7 @@ def once(volume, sync, mutant, scenario):
         print(sync.status(), flush=True)
     r.damage += sync.damage()
     sync("reset")
+    r.close()
     volume.fail()
     if volume.mounted():
         if mutant:

@@ -3,7 +3,8 @@
 //! Seed 003: looked up without the lock, inserted with it. T-003-A to T-003-F.
 
 use super::*;
-use crate::races::{reproduce, Race};
+use crate::races::{hits, reproduce, Race};
+use latchfs_engine::engine::file;
 use latchfs_host::sync_point::points::Mutant;
 use latchfs_pagecache::{Errno, FallocMode};
 use std::thread;
@@ -164,6 +165,45 @@ fn t_003_e_no_memory_between_reservation_and_entry() {
         seen.must(b.counts() == (0, 0), "something is delayed");
         seen.must(b.available() == before, "reserved space without an owner");
         seen.must(b.file.store(5 * PAGE, &[2; 10]) == Ok(()), "a store fails");
+        b.end(&mut seen);
+        seen
+    });
+}
+
+#[test]
+fn t_003_f_shrinker_against_delayed_extents() {
+    let race = Race {
+        name: "T-003-F",
+        mutant: Mutant::Seed003Shrink,
+    };
+    reproduce(&race, |s| {
+        let mut seen = Seen::new();
+        let b = Bench::new();
+        // Something that may go, so that the index is looked at piece by piece.
+        b.file.write(0, &[1; 8192]).expect("write");
+        b.file.fsync(0, 8191).expect("fsync");
+        s.command(&format!("arm write.after_begin park key={}", b.ino()));
+        thread::scope(|scope| {
+            // Its blocks are delayed, and nothing is dirty yet.
+            let write = scope.spawn(|| b.file.write(5 * PAGE, &[2; 8192]));
+            s.command("wait write.after_begin");
+            seen.reached(b.counts() == (2, 0));
+            // The first time it only sees that the file is in use.
+            for _ in 0..3 {
+                file::reclaim(&b.fs.m, 1 << 12);
+            }
+            seen.must(b.counts() == (2, 0), "delayed blocks were dropped");
+            seen.must(
+                b.view(5) == Some(View::Delayed),
+                "delayed blocks were dropped",
+            );
+            s.command("release write.after_begin");
+            seen.must(write.join().unwrap() == Ok(8192), "the write fails");
+        });
+        seen.passed(s, "write.after_begin");
+        seen.reached(hits("extents.shrink") != 0 && b.view(0).is_none());
+        seen.must(b.reread(5 * PAGE, 8192) == [2; 8192], "data is lost");
+        seen.must(b.reread(0, 8192) == [1; 8192], "data is lost");
         b.end(&mut seen);
         seen
     });
