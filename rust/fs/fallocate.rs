@@ -84,10 +84,11 @@ fn locked(file: &File<Latchfs>, op: &Falloc) -> Result {
     if let Some(inval) = &inval {
         prepare(inode, &iolock, inval, &plan)?;
     }
-    let witness = inval.as_ref().map(InvalidateLock::witness);
     let now = inode.mtime();
-    let done = file::fallocate(m, r, &iolock, witness.as_ref(), op, now).at(inode);
-    drop(witness);
+    let done = {
+        let witness = inval.as_ref().map(InvalidateLock::witness);
+        file::fallocate(m, r, &iolock, witness.as_ref(), op, now).at(inode)
+    };
     let done = match (op.mode, inval) {
         (FallocMode::Collapse | FallocMode::Insert, Some(inval)) => {
             // What the engine says, also after an error in the middle.
