@@ -24,6 +24,10 @@ pub struct Attr(bindings::attribute);
 
 impl Attr {
     /// A file that root may write and everybody read.
+    #[allow(
+        clippy::needless_update,
+        reason = "a kernel with lockdep has more fields"
+    )]
     pub const fn rw(name: &'static CStr) -> Self {
         Self(bindings::attribute {
             name: name.to_bytes_with_nul().as_ptr().cast(),
