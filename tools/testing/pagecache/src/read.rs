@@ -113,8 +113,7 @@ impl File {
         let mut out = Vec::new();
         let mut at = pos;
         while at < (pos + len).min(size) {
-            let map =
-                file::bmap_direct_read(&self.m, &self.inode, at, pos + len - at, false)
+            let map = file::bmap_direct_read(&self.m, &self.inode, at, pos + len - at, false)
                 .map_err(errno)?;
             assert_ne!(map.kind, BmapKind::Delayed, "iomap would fail the read");
             let end = (pos + len).min(map.offset + map.len).next_multiple_of(PAGE);
