@@ -22,7 +22,10 @@ PAGE = mmap.PAGESIZE
 KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE = 1, 2, 16
 LIBC = ctypes.CDLL(None, use_errno=True)
 LIBC.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
-LIBC.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+LIBC.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int,
+                      ctypes.c_int64]
+LIBC.mmap.restype = ctypes.c_void_p
+LIBC.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
 
 
 def fallocate(fd, mode, pos, length):
@@ -123,16 +126,15 @@ def race_short_write(path, rounds):
     middle of what it had prepared for."""
     blocks = 16
     size = blocks * PAGE
-    source = mmap.mmap(-1, size)
-    source[:] = b"W" * size
-    address = ctypes.addressof(ctypes.c_char.from_buffer(source))
     fd = -1
     for n in range(rounds):
+        # nothing is mapped behind the source: user-mode Linux reads what is
+        # mapped without a right to read
         readable = random.randrange(1, blocks)
-        LIBC.mprotect(address, size, mmap.PROT_READ | mmap.PROT_WRITE)
-        if LIBC.mprotect(address + readable * PAGE, size - readable * PAGE, 0) != 0:
-            print("mprotect: " + os.strerror(ctypes.get_errno()), flush=True)
-            return
+        address = LIBC.mmap(None, size, mmap.PROT_READ | mmap.PROT_WRITE,
+                            mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1, 0)
+        ctypes.memset(address, ord("W"), readable * PAGE)
+        LIBC.munmap(address + readable * PAGE, size - readable * PAGE)
         if fd >= 0:
             os.close(fd)
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
@@ -145,6 +147,7 @@ def race_short_write(path, rounds):
         start = random.randrange(0, PAGE)
         done = short_write(fd, address, size - start, start)
         other.end()
+        LIBC.munmap(address, readable * PAGE)
         if done is None:
             continue
         # where both were, either is right; behind the write only the stores are
