@@ -79,7 +79,7 @@ class Watch(Case):
         self.program("check", CHECK)
         out = subprocess.run(
             [sys.executable, os.path.join(HERE, "watch.py"), *tests], cwd=self.dir, text=True,
-            stdout=subprocess.PIPE, check=False, timeout=60,
+            stdout=subprocess.PIPE, check=False, timeout=200,
             env={**os.environ, "RESULTS": self.dir, "LATCHFS_SPLAT": "never in a log", **env})
         events = [line.split(" ", 5)[1:] for line in out.stdout.splitlines()
                   if line.startswith("@fstests")]
@@ -97,7 +97,7 @@ class Watch(Case):
         self.assertIn("inconsistent", ends[4][4])
 
     def test_hang(self):
-        code, ends, _ = self.watch("generic/001", "generic/006", "generic/002", TEST_TIMEOUT="1")
+        code, ends, _ = self.watch("generic/001", "generic/006", "generic/002", TEST_TIMEOUT="5")
         self.assertEqual(code, 3)
         self.assertEqual([e[1:3] for e in ends],
                          [["generic/001", "pass"], ["generic/006", "timeout"]])
@@ -109,12 +109,12 @@ class Watch(Case):
 
 
 class Run(Case):
-    def run_py(self, tests, *more, build="b1", patience=2):
+    def run_py(self, tests, *more, build="b1", patience=30):
         out = subprocess.run(
             [sys.executable, os.path.join(HERE, "run.py"), "--fstests", self.dir, "--build", build,
              "--work", os.path.join(self.dir, "work"), "--tests", tests, "--patience", str(patience),
              "--machine", self.program("machine", MACHINE), *more],
-            text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, timeout=120)
+            text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, timeout=300)
         return out.returncode, out.stdout
 
     def results(self):
@@ -130,7 +130,7 @@ class Run(Case):
         self.assertTrue(os.path.exists(os.path.join(self.dir, "work/out/generic/102.full")))
 
     def test_a_machine_that_says_nothing_is_ended(self):
-        code, out = self.run_py("generic/104 generic/101")
+        code, out = self.run_py("generic/104 generic/101", patience=6)
         self.assertEqual(code, 1)
         self.assertEqual(self.results(), [["generic/104", "lost"], ["generic/101", "pass"]])
         self.assertEqual(out.splitlines()[-1], "1 passed, 1 failed, 0 not run")
