@@ -9,10 +9,11 @@ use crate::{
     crash::{Replay, Style},
     disk::SimDisk,
     image::{Base, BaseKind, Image},
-    model::{Kind, Model, ObjId, ROOT},
-    world::{Setup, World},
+    model::{Kind, Model, ObjId, NEVER, ROOT},
+    world::{Setup, World, Write},
 };
 use latchfs_host::sim::Rng;
+use latchfs_pagecache::FallocMode;
 use std::{collections::HashSet, sync::Arc};
 
 /// What is done, on the tree of [`Start`].
@@ -58,10 +59,26 @@ pub enum Step {
     FsyncDir,
     /// Permissions of a/f.
     Chmod,
+    /// a/n takes the place of a/f.
+    ReplaceByNew,
+    /// a/f grows by a few blocks, with O_DSYNC.
+    AppendSync,
+    /// A store to a/f through a mapping, across blocks.
+    Store,
+    /// fdatasync of a/f.
+    Fdatasync,
+    /// A direct write to a/f, inside and behind its end.
+    Direct,
+    /// A hole in a/f, a whole block and parts of two.
+    Punch,
+    /// Blocks of a/f are allocated, inside and behind its end.
+    Allocate,
+    /// Part of a/f becomes zeros.
+    Zero,
 }
 
 /// The set.
-pub const STEPS: [Step; 20] = [
+pub const STEPS: [Step; 28] = [
     Step::Create,
     Step::Mkdir,
     Step::Symlink,
@@ -82,6 +99,14 @@ pub const STEPS: [Step; 20] = [
     Step::Fsync,
     Step::FsyncDir,
     Step::Chmod,
+    Step::ReplaceByNew,
+    Step::AppendSync,
+    Step::Store,
+    Step::Fdatasync,
+    Step::Direct,
+    Step::Punch,
+    Step::Allocate,
+    Step::Zero,
 ];
 
 /// What makes a sequence durable.
@@ -101,6 +126,7 @@ pub const LASTS: [Last; 3] = [Last::Fsync, Last::FsyncDir, Last::Sync];
 const SETUP: Setup = Setup {
     late_ioends: false,
     folio_pages: 4,
+    writers: true,
     background: false,
     faulty: false,
 };
@@ -251,6 +277,34 @@ impl Start {
             Step::Fsync => drop(world.fsync(f)),
             Step::FsyncDir => drop(world.fsync_dir(a)),
             Step::Chmod => drop(world.chmod(f, 0o600)),
+            Step::ReplaceByNew => drop(world.rename((a, b"n"), (a, b"f"), false)),
+            Step::AppendSync => {
+                let how = Write {
+                    len: 6_000,
+                    dsync: true,
+                    ..Write::default()
+                };
+                world.write_as(f, how);
+            }
+            Step::Store => {
+                world.store(f, 3_000, 2_000);
+                world.writeback(f, 2);
+            }
+            Step::Fdatasync => drop(world.fdatasync(f, (0, NEVER))),
+            Step::Direct => {
+                let how = Write {
+                    pos: Some(8_192),
+                    len: 12_288,
+                    direct: true,
+                    ..Write::default()
+                };
+                world.write_as(f, how);
+            }
+            Step::Punch => drop(world.fallocate(f, FallocMode::Punch, true, (3_000, 9_000))),
+            Step::Allocate => {
+                world.fallocate(f, FallocMode::Allocate, false, (6_000, 14_000));
+            }
+            Step::Zero => drop(world.fallocate(f, FallocMode::Zero, true, (4_096, 9_500))),
         }
     }
 }

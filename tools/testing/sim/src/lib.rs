@@ -18,6 +18,8 @@ pub mod crash;
 pub mod disk;
 pub mod image;
 pub mod model;
+#[cfg(feature = "races")]
+pub mod mutants;
 pub mod run;
 pub mod trace;
 pub mod workload;

@@ -5,6 +5,10 @@
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use latchfs_host::sim::Rng;
+#[cfg(feature = "races")]
+use latchfs_host::sync_point::Session;
+#[cfg(feature = "races")]
+use latchfs_sim::mutants;
 use latchfs_sim::{
     ace::{sequences, Last, Start, Step, LASTS},
     disk::Broken,
@@ -53,6 +57,14 @@ struct Args {
     /// Print all that the first seed did
     #[arg(long)]
     tell: bool,
+    /// Run a mutant of the engine (with --tell or --seeds)
+    #[cfg(feature = "races")]
+    #[arg(long, value_name = "NAME")]
+    mutant: Option<String>,
+    /// Run seeds on each mutant that a crash shows, until it does
+    #[cfg(feature = "races")]
+    #[arg(long)]
+    mutants: bool,
 }
 
 /// What the threads have counted.
@@ -76,6 +88,19 @@ fn main() -> ExitCode {
     let args = match cli::parse::<Args>(TOOL, 2) {
         Ok(args) => args,
         Err(code) => return code,
+    };
+    #[cfg(feature = "races")]
+    if args.mutants {
+        return mutants();
+    }
+    #[cfg(feature = "races")]
+    let _session = match args.mutant.as_deref().map(mutants::named) {
+        Some(None) => {
+            eprintln!("{TOOL}: no such mutant");
+            return ExitCode::FAILURE;
+        }
+        Some(mutant) => Some(Session::begin(mutant)),
+        None => None,
     };
     if args.tell {
         println!("{}", run::tell(args.first_seed));
@@ -110,6 +135,28 @@ fn main() -> ExitCode {
     } else {
         ExitCode::FAILURE
     }
+}
+
+/// Every mutant that a crash shows.
+#[cfg(feature = "races")]
+fn mutants() -> ExitCode {
+    let (mut passed, mut failed) = (0, 0);
+    for (mutant, what) in mutants::SHOWN {
+        match mutants::hunt(*mutant, mutants::SEEDS) {
+            Some((seed, found)) => {
+                passed += 1;
+                let line = found.lines().next().unwrap_or_default();
+                let line: String = line.chars().take(120).collect();
+                println!("ok mutant {}, {what}: seed {seed}: {line}", mutant.name());
+            }
+            None => {
+                failed += 1;
+                println!("not ok mutant {}, {what}: not found", mutant.name());
+            }
+        }
+    }
+    println!("{passed} passed, {failed} failed");
+    ExitCode::from(u8::from(failed != 0))
 }
 
 /// The sequences, the longest ones sampled.

@@ -12,7 +12,7 @@
 
 mod data;
 
-pub use data::{Data, Window};
+pub use data::{Data, Promise, Ranged, Window};
 
 use latchfs_engine::engine::inode::Attrs;
 use std::{
@@ -81,6 +81,10 @@ pub struct Object {
     pub states: Vec<Meta>,
     /// Begin and end of each fsync of it that succeeded.
     pub syncs: Vec<(u64, u64)>,
+    /// Each sync of a part of its content that succeeded.
+    pub ranged: Vec<Ranged>,
+    /// Operations that put it in the place of another file: they wrote its content first.
+    pub replaced: Vec<(OpId, Ranged)>,
     /// Content, of files.
     pub data: Data,
     /// From this tick on it is not known what it is: an operation on it failed half way.
@@ -160,6 +164,8 @@ impl Model {
             kind,
             states: vec![state],
             syncs: Vec::new(),
+            ranged: Vec::new(),
+            replaced: Vec::new(),
             data: Data::new(op),
             unknown: NEVER,
             lossy: false,
@@ -243,10 +249,32 @@ impl Model {
         all.filter(move |(_, end)| *end < tick)
     }
 
+    /// What of the content of a file must be there after a crash at `tick`, if `recovered` is the
+    /// last operation on its inode that was recovered.
+    pub fn promise(&self, id: ObjId, tick: u64, recovered: OpId) -> Promise {
+        let object = &self.objects[id];
+        if object.lossy {
+            return Promise::default();
+        }
+        let data = &object.data;
+        let of_file = || self.fsyncs_of(id, tick);
+        let of_all = || self.syncs_of_all(tick);
+        let ranged = object.ranged.iter().filter(|s| s.times.1 < tick);
+        let mut promise = Promise {
+            content: data.promised(of_file().chain(of_all())),
+            size: data.promised(of_file()).max(data.promised_size(of_all())),
+            ranges: data.promised_ranges(ranged.copied()),
+        };
+        let replaced = object.replaced.iter().filter(|(op, _)| *op <= recovered);
+        promise.ranges.extend(replaced.map(|(_, range)| *range));
+        promise
+    }
+
     /// How many promises there are at `tick`.
     pub fn promises(&self, tick: u64) -> usize {
         let of = |syncs: &[(u64, u64)]| syncs.iter().filter(|(_, end)| *end < tick).count();
-        let objects = self.objects.iter().map(|o| of(&o.syncs));
+        let ranged = |o: &Object| o.ranged.iter().filter(|s| s.times.1 < tick).count();
+        let objects = self.objects.iter().map(|o| of(&o.syncs) + ranged(o));
         of(&self.syncs) + objects.sum::<usize>()
     }
 

@@ -10,7 +10,7 @@ use crate::{
     model::Model,
     trace::Trace,
     workload::{self, Plan},
-    world::World,
+    world::{Flusher, World},
 };
 use latchfs_host::sim::{self, Options, Rng};
 use std::{
@@ -110,8 +110,12 @@ fn drive(seed: u64, plan: &Plan, broken: Broken, image: Image) -> Result<Record,
                 })
             })
             .collect();
+        let flusher = (plan.flusher != 0).then(|| Flusher::start(&world, plan.flusher, &mut rng));
         for user in users {
             user.join();
+        }
+        if let Some(flusher) = flusher {
+            flusher.stop();
         }
         let clean = world.unmount();
         if phase + 1 == plan.phases || !clean || !world.remount() {
@@ -233,6 +237,9 @@ pub fn tell(seed: u64) -> String {
             text += &format!("sync {:?}\n", record.model.syncs);
             for (id, object) in record.model.objects.iter().enumerate() {
                 text += &format!("object {id} {:?}: fsync {:?}\n", object.key, object.syncs);
+                for sync in &object.ranged {
+                    text += &format!("  {sync:?}\n");
+                }
             }
             for event in &record.trace.events {
                 text += &format!("tick {}: {:?}", event.at, event.kind);

@@ -5,10 +5,11 @@
 use crate::{
     disk::Faults,
     image::BaseKind,
-    model::{Kind, ObjId, ROOT},
-    world::{Setup, World},
+    model::{Kind, ObjId, NEVER, ROOT},
+    world::{Setup, World, Write},
 };
 use latchfs_host::sim::Rng;
+use latchfs_pagecache::FallocMode;
 
 /// Everything a seed decides before a run begins.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +32,8 @@ pub struct Plan {
     pub preempt: u32,
     /// Longest delay of a request, in switches.
     pub slow: u64,
+    /// Nanoseconds between two looks of the flusher, about; 0: there is none.
+    pub flusher: u64,
 }
 
 /// Weights of operations.
@@ -42,6 +45,8 @@ pub enum Mix {
     Names,
     /// Data.
     Data,
+    /// Data at the end of files.
+    Append,
     /// Mostly fsync, so that the log goes round.
     Log,
 }
@@ -50,10 +55,11 @@ impl Plan {
     /// The plan of a seed.
     pub fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
-        let mix = match rng.below(8) {
+        let mix = match rng.below(12) {
             0..=2 => Mix::Even,
             3 | 4 => Mix::Names,
-            5 | 6 => Mix::Data,
+            5..=8 => Mix::Data,
+            9 | 10 => Mix::Append,
             _ => Mix::Log,
         };
         let faults = faults(&mut rng);
@@ -76,12 +82,14 @@ impl Plan {
             setup: Setup {
                 late_ioends: rng.one_in(2),
                 folio_pages: 1 << rng.below(4),
+                writers: !rng.one_in(3),
                 background: !rng.one_in(4),
                 faulty: faults.any(),
             },
             faults,
             preempt: [1, 4, 16, 64][rng.below(4) as usize],
             slow: [0, 2, 8, 32][rng.below(4) as usize],
+            flusher: [0, 20_000, 100_000, 500_000][rng.below(4) as usize],
         }
     }
 }
@@ -167,12 +175,20 @@ fn entry(world: &World, dir: ObjId, mix: Mix, rng: &mut Rng) -> Vec<u8> {
 
 fn one(world: &World, mix: Mix, rng: &mut Rng) {
     // (up to, what): create, mkdir, symlink, link, remove, rename, exchange, chmod, truncate,
-    // write, store, fsync, fsync of a directory, sync, writeback, page cache, read
-    let weights: [u64; 17] = match mix {
-        Mix::Even => [8, 3, 2, 4, 6, 8, 3, 3, 4, 12, 3, 5, 3, 1, 6, 5, 3],
-        Mix::Names => [24, 4, 4, 6, 14, 12, 4, 2, 1, 2, 0, 3, 3, 1, 1, 1, 0],
-        Mix::Data => [4, 1, 0, 1, 3, 2, 1, 1, 8, 30, 8, 8, 1, 1, 16, 12, 6],
-        Mix::Log => [10, 2, 1, 3, 8, 6, 2, 6, 4, 8, 2, 30, 10, 2, 6, 3, 0],
+    // write, store, fsync, fsync of a directory, sync, writeback, page cache, read, fdatasync,
+    // direct write, fallocate
+    let weights: [u64; 20] = match mix {
+        Mix::Even => [8, 3, 2, 4, 6, 8, 3, 3, 4, 14, 3, 5, 3, 1, 4, 5, 3, 2, 3, 4],
+        Mix::Names => [
+            24, 4, 4, 6, 14, 12, 4, 2, 1, 2, 0, 3, 3, 1, 1, 1, 0, 0, 0, 0,
+        ],
+        Mix::Data => [
+            4, 1, 0, 1, 3, 3, 1, 1, 6, 24, 8, 6, 1, 1, 8, 8, 6, 6, 10, 12,
+        ],
+        Mix::Append => [4, 0, 0, 0, 2, 5, 1, 1, 1, 56, 2, 3, 1, 1, 6, 6, 2, 4, 4, 2],
+        Mix::Log => [
+            10, 2, 1, 3, 8, 6, 2, 6, 4, 8, 2, 30, 10, 2, 6, 3, 0, 4, 1, 2,
+        ],
     };
     let mut at = rng.below(weights.iter().sum());
     let mut what = 0;
@@ -222,7 +238,7 @@ fn one(world: &World, mix: Mix, rng: &mut Rng) {
         }
         _ => {
             if let Some(id) = file(world, rng) {
-                on_file(world, id, what, rng);
+                on_file(world, id, mix, what, rng);
             }
         }
     }
@@ -239,7 +255,7 @@ fn place(rng: &mut Rng, most: u64) -> usize {
     aligned as usize
 }
 
-fn on_file(world: &World, id: ObjId, what: usize, rng: &mut Rng) {
+fn on_file(world: &World, id: ObjId, mix: Mix, what: usize, rng: &mut Rng) {
     let size = world.model().objects[id].data.now().len() as u64;
     match what {
         8 => {
@@ -247,18 +263,7 @@ fn on_file(world: &World, id: ObjId, what: usize, rng: &mut Rng) {
             world.truncate(id, place(rng, size));
         }
         9 => {
-            let pos = match rng.below(4) {
-                0 | 1 => size as usize,
-                2 => place(rng, size + 1),
-                _ => place(rng, MOST),
-            };
-            let len = 1 + match rng.below(3) {
-                0 => rng.below(600),
-                1 => rng.below(5000),
-                _ => rng.below(30_000),
-            };
-            let len = len.min(2 * MOST - pos as u64);
-            world.write(id, pos, len as usize);
+            world.write_as(id, write(mix, size, rng));
         }
         10 => {
             let pos = place(rng, size.max(1));
@@ -273,8 +278,96 @@ fn on_file(world: &World, id: ObjId, what: usize, rng: &mut Rng) {
         15 => {
             world.page_cache(id);
         }
-        _ => {
-            world.read(id);
+        17 => {
+            // All of it, or some.
+            let all = rng.one_in(3);
+            let from = if all { 0 } else { place(rng, size + 1) as u64 };
+            let to = if all {
+                NEVER
+            } else {
+                from + 1 + rng.below(20_000)
+            };
+            world.fdatasync(id, (from, to));
         }
+        18 => {
+            world.write_as(id, direct(mix, size, rng));
+        }
+        19 => fallocate(world, id, size, rng),
+        _ => {
+            world.read(id, rng.one_in(3));
+        }
+    }
+}
+
+/// A direct write: in whole sectors.
+fn direct(mix: Mix, size: u64, rng: &mut Rng) -> Write {
+    let how = write(mix, size, rng);
+    let unit = if rng.one_in(3) { 512 } else { 4096 };
+    let pos = how.pos.unwrap_or(size as usize) / unit * unit;
+    Write {
+        pos: Some(pos),
+        len: how.len.next_multiple_of(unit),
+        faults: if rng.one_in(12) { how.len / 2 } else { 0 },
+        direct: true,
+        ..how
+    }
+}
+
+/// One of the modes.
+fn fallocate(world: &World, id: ObjId, size: u64, rng: &mut Rng) {
+    let mode = match rng.below(10) {
+        0..=2 => FallocMode::Allocate,
+        3 | 4 => FallocMode::Zero,
+        5..=7 => FallocMode::Punch,
+        8 => FallocMode::Collapse,
+        _ => FallocMode::Insert,
+    };
+    let mut from = place(rng, (size + 20_000).min(MOST * 2));
+    let mut to = from + 1 + rng.below(30_000) as usize;
+    if matches!(mode, FallocMode::Collapse | FallocMode::Insert) {
+        from = from / 4096 * 4096;
+        to = to.next_multiple_of(4096);
+        // What a failed write has left somewhere would be anywhere.
+        let lossy = world.model().data_errors;
+        if lossy || (mode == FallocMode::Insert && size > MOST * 2) {
+            return;
+        }
+    }
+    let keep_size = mode == FallocMode::Punch || rng.one_in(2);
+    world.fallocate(id, mode, keep_size, (from, to));
+}
+
+/// A write to a file of `size` bytes.
+fn write(mix: Mix, size: u64, rng: &mut Rng) -> Write {
+    let pos = match rng.below(if mix == Mix::Append { 16 } else { 4 }) {
+        1 => Some(place(rng, size + 1)),
+        2 => Some(place(rng, MOST)),
+        // At what was the end a moment ago.
+        3 => Some(size as usize),
+        _ => None,
+    };
+    // Files stay small: what is behind that is written over.
+    let pos = if size < MOST * 2 {
+        pos
+    } else {
+        Some(place(rng, MOST))
+    };
+    let len = 1 + match rng.below(3) {
+        0 => rng.below(600),
+        1 => rng.below(5000),
+        _ => rng.below(30_000),
+    };
+    let end = pos.map_or(size, |pos| pos as u64);
+    let len = len.min((2 * MOST).saturating_sub(end)).max(1) as usize;
+    Write {
+        pos,
+        len,
+        faults: if rng.one_in(12) {
+            1 + rng.below(len as u64) as usize
+        } else {
+            0
+        },
+        dsync: rng.one_in(10),
+        direct: false,
     }
 }

@@ -8,9 +8,13 @@
 //! page cache, so their data path is that of the kernel.
 
 mod data;
+mod fallocate;
+mod flusher;
 mod locks;
 mod names;
 
+pub use data::{Stamp, Write};
+pub use flusher::Flusher;
 pub use locks::Locks;
 
 use crate::{
@@ -49,6 +53,8 @@ pub struct Setup {
     pub late_ioends: bool,
     /// Largest folio, in pages.
     pub folio_pages: u64,
+    /// Files are open for writing: they have a window of blocks behind their end.
+    pub writers: bool,
     /// Log worker and pusher run.
     pub background: bool,
     /// Requests may fail.
@@ -189,6 +195,9 @@ impl World {
             if self.setup.late_ioends {
                 file.set_ioends(Ioends::Later(id as u64));
             }
+            if self.setup.writers {
+                file.opened();
+            }
             Arc::new(file)
         });
         get(&self.handles).insert(id, Handle { inode, file });
@@ -221,6 +230,9 @@ impl World {
             Some(file) => match Arc::try_unwrap(file) {
                 Ok(file) => {
                     drop(handle.inode);
+                    if self.setup.writers {
+                        file.released();
+                    }
                     file.close();
                 }
                 Err(_) => self.complain("a file is still in use".to_string()),

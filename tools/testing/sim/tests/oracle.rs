@@ -4,7 +4,7 @@
 
 use latchfs_sim::{
     image::{POISON, SECTOR},
-    model::Data,
+    model::{Data, Promise},
 };
 
 /// Writes of 1,024 bytes: 1s at 0 (op 1), 2s at 0 (op 2), 3s behind them (op 3).
@@ -21,18 +21,18 @@ fn content_is_from_the_promise_on() {
     let data = written();
     let all = [1_u8, 2];
     // Nothing promised: either.
-    let window = data.window(100, 0, 0, 0);
+    let window = data.window(100, &Promise::of(0), 0);
     for byte in all {
         assert!(data.allows(0, &[byte; SECTOR], &window, false));
     }
     assert_eq!(window.sizes, (0, 2048));
     // The first write was promised, the second too.
-    let window = data.window(100, 25, 25, 0);
+    let window = data.window(100, &Promise::of(25), 0);
     assert!(!data.allows(0, &[1; SECTOR], &window, false));
     assert!(data.allows(0, &[2; SECTOR], &window, false));
     assert_eq!(window.sizes, (1024, 2048));
     // Before the second began.
-    let window = data.window(15, 12, 12, 0);
+    let window = data.window(15, &Promise::of(12), 0);
     assert!(!data.allows(0, &[2; SECTOR], &window, false));
     assert_eq!(window.sizes, (1024, 1024));
 }
@@ -40,7 +40,7 @@ fn content_is_from_the_promise_on() {
 #[test]
 fn foreign_and_torn_sectors_are_not() {
     let data = written();
-    let window = data.window(100, 0, 0, 0);
+    let window = data.window(100, &Promise::of(0), 0);
     assert!(!data.allows(0, &[POISON; SECTOR], &window, false));
     assert!(!data.allows(0, &[3; SECTOR], &window, false));
     assert!(!data.allows(0, &[0; SECTOR], &window, false));
@@ -50,7 +50,7 @@ fn foreign_and_torn_sectors_are_not() {
     assert!(!data.allows(0, &torn, &window, false));
     // With an error that was reported, data that was not promised may be gone.
     assert!(data.allows(0, &[0; SECTOR], &window, true));
-    let promised = data.window(100, 50, 50, 0);
+    let promised = data.window(100, &Promise::of(50), 0);
     assert!(!data.allows(0, &[0; SECTOR], &promised, true));
 }
 
@@ -60,7 +60,7 @@ fn what_was_cut_off_does_not_come_back() {
     data.truncate(4, (40, 41), 700);
     data.write(5, (50, 51), 1024, &[5; 512]);
     // The truncation is there.
-    let window = data.window(100, 0, 0, 4);
+    let window = data.window(100, &Promise::of(0), 4);
     assert!(!data.allows(2, &[3; SECTOR], &window, false));
     assert!(data.allows(2, &[5; SECTOR], &window, false));
     assert_eq!(window.sizes, (700, 1536));
@@ -73,7 +73,7 @@ fn what_was_cut_off_does_not_come_back() {
     cut[..700 - 512].fill(1);
     assert!(data.allows(1, &cut, &window, false));
     // It is not: the old content is, and the size cannot be that of later.
-    let window = data.window(100, 0, 0, 3);
+    let window = data.window(100, &Promise::of(0), 3);
     assert!(data.allows(2, &[3; SECTOR], &window, false));
     assert_eq!(window.sizes, (0, 2048));
 }

@@ -13,8 +13,9 @@
 
 use super::walk::Walked;
 use crate::{
-    image::SECTOR,
+    image::{POISON, SECTOR},
     model::{Kind, Model, ObjId, OpId},
+    world::Stamp,
 };
 use latchfs_engine::format::Ino;
 use std::collections::{BTreeMap, HashMap};
@@ -153,18 +154,8 @@ fn content(model: &Model, tick: u64, id: ObjId, last: OpId, inode: &Walked) -> R
         return Ok(());
     }
     let lossy = object.lossy;
-    let (content, length) = if lossy {
-        (0, 0)
-    } else {
-        let of_file = || model.fsyncs_of(id, tick);
-        let of_all = || model.syncs_of_all(tick);
-        let data = &object.data;
-        (
-            data.promised(of_file().chain(of_all())),
-            data.promised(of_file()).max(data.promised_size(of_all())),
-        )
-    };
-    let window = object.data.window(tick, content, length, last);
+    let promise = model.promise(id, tick, last);
+    let window = object.data.window(tick, &promise, last);
     let size = inode.attrs.size;
     let (least, most) = window.sizes;
     if (size < least && !lossy) || size > most {
@@ -177,14 +168,39 @@ fn content(model: &Model, tick: u64, id: ObjId, last: OpId, inode: &Walked) -> R
     for (n, bytes) in inode.content.chunks(SECTOR).enumerate() {
         if !object.data.allows(n, bytes, &window, zeros) {
             return Err(format!(
-                "sector {n} begins with {:02x?}; recovered up to {}, {window:?}; history: {}",
-                &bytes[..bytes.len().min(8)],
+                "sector {n} has {}; recovered up to {}, {window:?}; history: {}",
+                whose(model, bytes),
                 op(model, last),
                 object.data.explain(n)
             ));
         }
     }
     Ok(())
+}
+
+/// For people: where the bytes of a sector are from.
+fn whose(model: &Model, bytes: &[u8]) -> String {
+    let head = &bytes[..bytes.len().min(16)];
+    if bytes.iter().all(|b| *b == POISON) {
+        return "what the disk had before mkfs".to_string();
+    }
+    if bytes.iter().all(|b| *b == 0) {
+        return "zeros".to_string();
+    }
+    let stamps: Vec<Stamp> = bytes.chunks_exact(8).filter_map(Stamp::read).collect();
+    let Some(stamp) = stamps.first() else {
+        return format!("{head:02x?}");
+    };
+    let mut ops: Vec<OpId> = stamps.iter().map(|s| s.op).collect();
+    ops.dedup();
+    let wrote = match model.ops.get(stamp.op as usize) {
+        Some(_) => op(model, stamp.op),
+        None => "no operation".to_string(),
+    };
+    format!(
+        "bytes for {} of {wrote}, all of ops {ops:?}: {head:02x?}",
+        stamp.pos
+    )
 }
 
 /// An object that is not there must have been removed, or never have been promised.

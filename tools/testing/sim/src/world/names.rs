@@ -3,7 +3,7 @@
 //! Operations on names.
 
 use super::{key, locks::RENAME, time, Done, World};
-use crate::model::{Kind, Meta, Model, ObjId, OpId};
+use crate::model::{Kind, Meta, Model, ObjId, OpId, Ranged, NEVER};
 use latchfs_engine::engine::{
     inode::InodeRef,
     namespace::{self, Change, NewInode, RenameArgs, RenameFlags},
@@ -190,8 +190,27 @@ impl World {
             if !self.rename_is_legal(from, to, source, target, exchange) {
                 return false;
             }
-            let what = if exchange { "exchange" } else { "rename" };
-            let (op, _) = self.begin(format!(
+            // First the content, then the clock: it is of what had returned.
+            let bytes = (0, NEVER);
+            let size = self.model().objects[source].data.end_of_data(bytes);
+            let flushed = self.disk.tick();
+            let flush = if exchange || target.is_none() {
+                Ok(false)
+            } else {
+                self.write_before_replacing(source)
+            };
+            let Ok(flush) = flush else {
+                if !self.setup.faulty {
+                    self.complain(format!("rename of {source}: {flush:?}"));
+                }
+                return false;
+            };
+            let what = match (exchange, flush) {
+                (true, _) => "exchange",
+                (_, true) => "rename, data first,",
+                _ => "rename",
+            };
+            let (op, begun) = self.begin(format!(
                 "{what} {} ({source}) to {} ({target:?})",
                 self.name(from.0, from.1),
                 self.name(to.0, to.1),
@@ -222,7 +241,14 @@ impl World {
                 &ids,
                 result.map_err(|e| e.errno()),
                 FULL,
-                |model, ()| note_rename(model, op, from, to, source, target, exchange),
+                |model, ()| {
+                    note_rename(model, op, from, to, source, target, exchange);
+                    if flush {
+                        let times = (flushed, begun);
+                        let range = Ranged { times, bytes, size };
+                        model.objects[source].replaced.push((op, range));
+                    }
+                },
             );
             if !done {
                 return false;
@@ -234,6 +260,15 @@ impl World {
             }
         }
         true
+    }
+
+    /// What ring 3 does before a rename that replaces a file. Whether all data was written.
+    fn write_before_replacing(&self, id: ObjId) -> Result<bool, Errno> {
+        let file = self.handle(id).and_then(|handle| handle.file);
+        let result = file.as_ref().map(|file| file.write_before_replacing());
+        drop(file);
+        self.close_unused();
+        result.unwrap_or(Ok(false))
     }
 
     /// What the VFS checks.
