@@ -57,11 +57,16 @@ wanted() { [ -z "$ROWS" ] || [[ " $ROWS " == *" $1 "* ]]; }
 
 # measure ROW CMD...: CMD prints microseconds
 measure() {
-	local row=$1 time
+	local row=$1 time perf
 	shift
 	sync -f "$MNT"
 	if [ "$row" = "$PROFILE" ]; then
-		perf record -q -e cpu-clock -F 997 -a -g -o "$RUNDIR/perf.data" -- "$@" >/dev/null
+		# rows are functions of this shell, which perf cannot start
+		perf record -q -e cpu-clock -F 997 -a -g -o "$RUNDIR/perf.data" -- sleep 100000 &
+		perf=$!
+		"$@" >/dev/null
+		pkill -INT -P $perf sleep || kill -INT $perf
+		wait $perf || true
 		perf report --stdio --no-children -g none -i "$RUNDIR/perf.data" \
 			--percent-limit 0.4 --sort comm,sym 2>/dev/null | grep -v '^#' | grep . | head -n 70
 		echo "---- callers"
