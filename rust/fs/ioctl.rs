@@ -59,6 +59,8 @@ impl IoctlOps for Latchfs {
     }
 
     fn set_label(sb: &SuperBlock, label: &[u8]) -> Result {
-        sb.data().mount.set_label(label).edge(sb)
+        sb.data().mount.set_label(label).edge(sb)?;
+        sb.forget_read_device();
+        Ok(())
     }
 }

@@ -100,6 +100,14 @@ impl<T: FileSystem> SuperBlock<T> {
         }
     }
 
+    /// Programs that read the device itself see what was written to it behind the back of its page
+    /// cache: for changes that they look for, such as a new label. As `xfs_ioc_setlabel()`. May
+    /// sleep.
+    pub fn forget_read_device(&self) {
+        // SAFETY: a mounted file system of a type with FS_REQUIRES_DEV has a device.
+        unsafe { bindings::invalidate_bdev((*self.as_ptr()).s_bdev) };
+    }
+
     /// Runs `f` while the file system is frozen: all writers are stopped, everything is written
     /// ([`SuperOps::freeze_fs`]). May sleep; no lock is held, not even as a writer.
     ///

@@ -457,14 +457,25 @@ def set_label(path, text):
         os.close(fd)
 
 
+def superblock():
+    """The first block of the device, as a tool sees it."""
+    dev = os.stat(".").st_dev
+    with open(f"/sys/dev/block/{os.major(dev)}:{os.minor(dev)}/uevent", encoding="ascii") as f:
+        name = dict(line.strip().split("=", 1) for line in f)["DEVNAME"]
+    with open(f"/dev/{name}", "rb") as f:
+        return f.read(4096)
+
+
 @check
 def labels():
     if not sysc.on_latchfs("."):
         return
     before = label(".")
     try:
+        same(b"a new label" in superblock(), False)
         set_label(".", b"a new label")
         same(label("."), b"a new label")
+        same(b"a new label" in superblock(), True)
         set_label(".", b"x" * 64)
         same(label("."), b"x" * 64)
         fails(errno.EINVAL, set_label, ".", b"x" * 65)
