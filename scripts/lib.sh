@@ -7,7 +7,9 @@ LATCHFS_TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 LATCHFS_CACHE=${LATCHFS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/latchfs}
 LATCHFS_BIN=$LATCHFS_CACHE/bin			# bindgen, fsx: cargo install --root
 LATCHFS_VENV=$LATCHFS_CACHE/venv		# virtme-ng
-LATCHFS_TARGET=${CARGO_TARGET_DIR:-$LATCHFS_CACHE/target}
+# One for each checkout: cargo tells its packages apart by their place in the
+# workspace only, and would take the products of another checkout for its own.
+LATCHFS_TARGET=${CARGO_TARGET_DIR:-$LATCHFS_CACHE/target/$(sha256sum <<<"$LATCHFS_TOP" | cut -c 1-10)}
 LATCHFS_KERNEL_SERIES=${LATCHFS_KERNEL_SERIES:-7.3}
 BINDGEN_VERSION=0.73.2
 VIRTME_VERSION=1.42
