@@ -44,7 +44,9 @@ pub use self::initial::InitAttr;
 
 pub(crate) use self::free::free_all;
 pub(crate) use self::initial::{initial_res, set_initial};
+// The models are built without the test that lists reservations.
 #[cfg(test)]
+#[allow(unused_imports)]
 pub(crate) use self::{
     change::{REMOVE, SET_LARGE, SET_SMALL},
     free::FREE_STEP,

@@ -113,6 +113,14 @@ impl StateWord {
         self.update(|w| Some(w & !DIRTY));
     }
 
+    /// Whether there are changes that are not in the slot.
+    // Only the models under shuttle ask.
+    #[cfg(test)]
+    #[allow(dead_code)]
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.0.load(Ordering::Acquire) & DIRTY != 0
+    }
+
     /// The inode goes on the list of inodegc. Returns whether it was not there.
     pub(crate) fn set_queued(&self) -> bool {
         self.update(|w| Some(w | QUEUED)).0 & QUEUED == 0
