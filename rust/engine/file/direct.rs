@@ -253,15 +253,20 @@ pub fn direct_write_end(
 }
 
 /// Whether the end of a direct write has to come to [`direct_write_complete`]: not that of a pure
-/// overwrite inside of the file, whose bio may end in interrupt context. `unwritten`: it had parts
-/// that were not written (`IOMAP_DIO_UNWRITTEN`). Any context.
+/// overwrite inside of the file, whose bio may end in interrupt context. Such an end is noted for the
+/// next fsync: the file may be larger than the disk knows. `unwritten`: it had parts that were not
+/// written (`IOMAP_DIO_UNWRITTEN`). Any context; once for each write.
 pub fn direct_write_needs_completion(
     inode: &Inode,
     end: u64,
     unwritten: bool,
     error: Option<Errno>,
 ) -> bool {
-    unwritten || error.is_some() || end > inode.file.i_size()
+    if unwritten || error.is_some() || end > inode.file.i_size() {
+        return true;
+    }
+    inode.file.overwrote(end);
+    false
 }
 
 /// Completes a direct write of which bytes `pos .. pos + size` were submitted: one transaction, then

@@ -106,6 +106,7 @@ pub(super) fn delayed(inode: &Inode, inner: &mut InodeInner, range: Range<FileBl
 pub(super) fn assign(extents: &mut Extents<'_>, inode: &Inode, new_size: u64) {
     let inner = extents.inner();
     inner.index.done_end = new_size;
+    inode.file.forget_overwritten();
     inner.index.tail_fresh = false;
     inner.index.forget_short();
     let old = inner.core.disk_size.min(new_size);
@@ -186,7 +187,7 @@ pub fn settle_size(m: &Arc<Mount>, inode: &InodeRef, upto: u64) -> Result {
 /// fsync was at work. Failed writes do not come here: the fsync has ended with their error.
 fn reached(extents: &mut Extents<'_>, inode: &Inode, upto: u64) -> u64 {
     let size = settled(extents, inode, 0);
-    let done = extents.inner().index.done_end;
+    let done = extents.inner().index.done_end.max(inode.file.overwritten());
     size.max(upto.min(done).min(inode.file.i_size()))
 }
 

@@ -27,6 +27,8 @@ pub struct FileState {
     i_size: AtomicU64,
     /// Copy of the core's `disk_size`.
     disk_size: AtomicU64,
+    /// The highest end of a direct overwrite: data that is on disk without a completion of ours.
+    overwritten: AtomicU64,
     /// Delayed blocks.
     delayed: AtomicU64,
     /// Blocks in flight.
@@ -60,6 +62,21 @@ impl FileState {
     /// The size the disk may know.
     pub fn disk_size(&self) -> u64 {
         self.disk_size.load(Ordering::Acquire)
+    }
+
+    /// A direct write into written blocks has ended at byte `end`. Any context.
+    pub(super) fn overwrote(&self, end: u64) {
+        self.overwritten.fetch_max(end, Ordering::AcqRel);
+    }
+
+    /// The highest byte that [`Self::overwrote`] was told of since the size was last set.
+    pub(super) fn overwritten(&self) -> u64 {
+        self.overwritten.load(Ordering::Acquire)
+    }
+
+    /// The size was set to something else; no direct write is under way.
+    pub(super) fn forget_overwritten(&self) {
+        self.overwritten.store(0, Ordering::Release);
     }
 
     /// Delayed blocks.
@@ -110,6 +127,7 @@ impl FileState {
         self.tail_known.store(false, Ordering::Relaxed);
         self.i_size.store(size, Ordering::Release);
         self.disk_size.store(size, Ordering::Release);
+        self.forget_overwritten();
     }
 
     pub(super) fn set_i_size(&self, size: u64) {

@@ -268,3 +268,17 @@ fn direct_writes_against_everything() {
         fsck(&fs);
     }
 }
+
+/// The file is long because of what is delayed far behind; the disk knows less. Blocks that a direct
+/// write made are written over there, and an fsync of just that has the size on disk follow.
+#[test]
+fn an_overwrite_behind_the_size_on_disk_counts() {
+    let (_fs, file) = new(Ioends::Now);
+    file.write(86_016, &[1; 211]).expect("write");
+    assert_eq!(file.write_direct(64 * KB, &[2; 5632]), Ok(5632));
+    let (at, end) = (64 * KB + 5632, 72 * KB);
+    assert!(file.inode.file.disk_size() < end);
+    assert_eq!(file.write_direct(at, &[3; 2560]), Ok(2560));
+    file.fdatasync(at, end - 1).expect("fdatasync");
+    assert!(file.inode.file.disk_size() >= end);
+}
