@@ -9,6 +9,7 @@
 #   FORCE=1				run again what has a result of this build
 #   RETRY=1				run again what has one and did not pass
 #   RECORD=1				write the results to tools/testing/fstests/results.tsv
+#					(results-ext4.tsv, results-xfs.tsv)
 #   BATCH=n, BATCH_SECONDS=s		how many tests, how long, one machine runs
 #   TEST_TIMEOUT=s			how long one test may take
 #   FSTESTS_MKFS_OPTIONS, FSTESTS_MOUNT_OPTIONS, SOAK_DURATION

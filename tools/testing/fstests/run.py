@@ -293,29 +293,47 @@ def summary(args, tests, not_applicable, store):
     return count["fail"] == 0
 
 
-def record(args, not_applicable, store):
-    """The results into tools/testing/fstests/results.tsv.  A reason that somebody
-    wrote there for a test stays as long as the test fails."""
-    path = os.path.join(HERE, "results.tsv")
-    old = read_table(path)
+def listed(args):
+    """What the file of results has a line for: group quick, the tiers, and ours."""
     quick = group(args.fstests, "generic", "quick")
     if not quick:
         sys.exit(f"error: no tests of group quick in {args.fstests}: is it built?")
-    lines = ["# SPDX-License-Identifier: GPL-2.0",
-             "# The last result of each generic test of group quick, and of our own:",
-             "# test, result, kernel, seconds, reason.  `make fstests RECORD=1` writes it."]
-    for test in quick + own_tests("latchfs"):
+    tests = set(quick)
+    directory = os.path.join(HERE, "tiers")
+    for tier in os.listdir(directory):
+        with open(os.path.join(directory, tier), encoding="utf-8") as f:
+            tests.update(f.read().split())
+    return sorted(tests) + own_tests(args.fs)
+
+
+def record(args, not_applicable, store):
+    """The results into results.tsv.  A reason that somebody wrote there for a test
+    stays as long as the test fails.  What another file system made of the tests is
+    not a result of latchfs: results-ext4.tsv and so on, only what was run."""
+    ours = args.fs == "latchfs"
+    path = os.path.join(args.record_in, "results.tsv" if ours else f"results-{args.fs}.tsv")
+    old = read_table(path)
+    lines = ["# SPDX-License-Identifier: GPL-2.0"]
+    if ours:
+        lines += ["# The last result of each generic test of group quick and of the tiers, and of",
+                  "# our own: test, result, kernel, seconds, reason.  `make fstests RECORD=1` writes it."]
+    else:
+        lines += [f"# What {args.fs} made of the same tests, as far as they were run on it: test, result,",
+                  f"# kernel, seconds, reason.  `make fstests FS={args.fs} RECORD=1` writes it."]
+    for test in listed(args):
         row = store.rows.get(test)
         before = old.get(test)
-        if test in not_applicable:
+        if ours and test in not_applicable:
             cells = ["notrun", "-", "-", not_applicable[test]]
         elif row:
             reason = row[3]
             if row[0] not in GOOD and before and before[0] == row[0] and before[3]:
                 reason = before[3]
             cells = [row[0], args.kernel, row[1], reason]
-        else:
+        elif before or ours:
             cells = before or ["untried", "-", "-", ""]
+        else:
+            continue
         lines.append("\t".join([test, *cells]))
     with open(path, "w", encoding="utf-8") as f:
         f.write("\n".join(lines) + "\n")
@@ -338,6 +356,7 @@ def main():
     p.add_argument("--force", action="store_true", help="what has a result, too")
     p.add_argument("--retry", action="store_true", help="what has a result and did not pass, too")
     p.add_argument("--record", action="store_true", help="write results.tsv")
+    p.add_argument("--record-in", default=HERE, help="directory of results.tsv")
     p.add_argument("--splat", default="BUG: |Oops")
     p.add_argument("--splat-ok", default="^$")
     args = p.parse_args()

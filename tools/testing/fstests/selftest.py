@@ -146,6 +146,45 @@ class Run(Case):
         self.run_py("generic/101", "--force", build="b2")
         self.assertEqual(len(self.results()), 6)
 
+    def recorded(self, name):
+        with open(os.path.join(self.dir, name), encoding="utf-8") as f:
+            rows = [line.rstrip("\n").split("\t") for line in f if not line.startswith("#")]
+        return {row[0]: row[1:] for row in rows}
+
+    def record(self, fs, *more):
+        os.makedirs(os.path.join(self.dir, "tests/generic"), exist_ok=True)
+        with open(os.path.join(self.dir, "tests/generic/group.list"), "w", encoding="utf-8") as f:
+            f.write("101 auto quick\n102 auto quick\n111 auto quick\n")
+        return self.run_py("generic/101 generic/102", "--record", "--record-in", self.dir,
+                           "--fs", fs, *more)
+
+    def test_record(self):
+        self.record("latchfs")
+        rows = self.recorded("results.tsv")
+        self.assertEqual(rows["generic/101"], ["pass", "base", "4", ""])
+        self.assertEqual(rows["generic/102"], ["fail", "base", "4", "something else came"])
+        self.assertEqual(rows["generic/111"][0], "notrun")
+        # of a tier, not of group quick
+        self.assertEqual(rows["generic/475"], ["untried", "-", "-", ""])
+        self.assertEqual(rows["latchfs/001"], ["untried", "-", "-", ""])
+
+    def test_a_reason_by_hand_stays(self):
+        self.record("latchfs")
+        path = os.path.join(self.dir, "results.tsv")
+        with open(path, encoding="utf-8") as f:
+            text = f.read()
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(text.replace("something else came", "known, and why"))
+        self.record("latchfs", "--force")
+        self.assertEqual(self.recorded("results.tsv")["generic/102"][3], "known, and why")
+
+    def test_results_of_others_are_not_ours(self):
+        self.record("ext4")
+        self.assertFalse(os.path.exists(os.path.join(self.dir, "results.tsv")))
+        rows = self.recorded("results-ext4.tsv")
+        self.assertEqual(sorted(rows), ["generic/101", "generic/102"])
+        self.assertEqual(rows["generic/101"], ["pass", "base", "4", ""])
+
     def test_all_good(self):
         code, out = self.run_py("generic/101 generic/105")
         self.assertEqual(code, 0)
