@@ -17,7 +17,7 @@ FSX_VERSION=0.3.2
 
 # What makes a kernel log a failure, in one place for every user.
 # shellcheck disable=SC2034
-LATCHFS_SPLAT='BUG: |WARNING: |Oops|KASAN|possible deadlock|hung task|blocked for more than|UBSAN|[Kk]ernel panic|general protection fault|suspicious RCU usage|detected stall|invalid opcode'
+LATCHFS_SPLAT='BUG: |WARNING: |Oops|KASAN|possible deadlock|hung task|blocked for more than|UBSAN|[Kk]ernel panic|general protection fault|suspicious RCU usage|detected stall|invalid opcode|turning off the locking correctness'
 # ...and lines that match it and are not one: what the kernel says about its own
 # configuration while it boots, and the guest's init about a lean host.
 # shellcheck disable=SC2034
