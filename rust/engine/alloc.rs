@@ -35,7 +35,15 @@ use crate::engine::{
     Error,
     Result, //
 };
-use crate::format::{AgBlock, AgNumber, AgRange, BlockRange, DiskBlock, Geometry};
+use crate::format::{
+    limits::MAX_EXTENT_LEN,
+    AgBlock,
+    AgNumber,
+    AgRange,
+    BlockRange,
+    DiskBlock,
+    Geometry, //
+};
 use crate::sys::{
     self,
     atomic::{AtomicU32, AtomicU64, Ordering},
@@ -156,6 +164,8 @@ impl Alloc {
     fn take(&self, goal: DiskBlock, want: u32, min: u32) -> Result<BlockRange> {
         let (first, start) = self.geometry.locate(goal).unwrap_or_default();
         let count = self.geometry.ag_count();
+        // No run is longer: who asked for more would never find what he wants.
+        let want = want.min(MAX_EXTENT_LEN).max(min);
         let good = (want / 4).max(min);
         let mut verdict = Error::new(Errno::NOSPC);
 

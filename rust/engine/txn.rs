@@ -216,7 +216,9 @@ impl Mount {
             let want = txn.promised.saturating_sub(have);
             match self.alloc().take_meta(goal, want, &mut txn.spare) {
                 Ok(()) => break,
-                Err(e) if e.is(Errno::AGAIN) && who == Who::Begin => self.release_busy()?,
+                Err(e) if e.is(Errno::AGAIN) && who == Who::Begin => {
+                    self.release_busy()?;
+                }
                 Err(e) if e.is(Errno::AGAIN) => {
                     if !self.make_bitmaps(who)? {
                         return Err(Error::new(Errno::NOSPC));

@@ -307,6 +307,8 @@ impl Group {
         let centre = goal_map.min(self.init.saturating_sub(1));
         let mut best: Option<(u32, Run)> = None;
         let mut patience = PATIENCE;
+        // Nothing was found to stop at: all there is was looked at.
+        let mut all = true;
 
         let mut distance = 0;
         let mut below = false;
@@ -343,18 +345,15 @@ impl Group {
                 if best.is_none_or(|(_, b)| b.len < run.len) {
                     best = Some((map, run));
                 }
-                if enough {
-                    break;
-                }
                 patience = patience.saturating_sub(1);
-                if patience == 0 {
+                if enough || patience == 0 {
+                    all = false;
                     break;
                 }
             }
         }
 
-        let poor = best.is_none_or(|(_, run)| run.len < want.want);
-        if poor && reach < count {
+        if all && reach < count {
             // There is a better one, once there is a bitmap block for it.
             return Err(Error::new(Errno::AGAIN));
         }

@@ -4,6 +4,7 @@
 
 #![cfg(not(any(feature = "shuttle", feature = "loom")))]
 
+mod lacking;
 mod oracle;
 mod places;
 mod trees;

@@ -167,11 +167,10 @@ fn allocate(
     while tries < TRIES {
         match begin(m, inode, range.clone(), pos..end, zeroes, how) {
             // All that is promised but not in use is busy: a checkpoint makes it usable.
-            Err(e) if e.is(Errno::AGAIN) => m.release_busy()?,
+            Err(e) if e.is(Errno::AGAIN) => tries += m.release_busy()?,
             Err(e) if e.is(Errno::NOSPC) => break,
             other => return other,
         }
-        tries += 1;
     }
     Ok(Found::Refused(NOTBLK))
 }

@@ -19,8 +19,9 @@ use crate::{
 };
 use core::ops::Range;
 
-/// Checkpoints made for blocks before a range is given up.
-const TRIES: u32 = 4;
+/// Checkpoints made for blocks before a range is given up. Others may be faster each time, and what
+/// is given up is data.
+const TRIES: u32 = 64;
 
 /// What one run of writeback over a file keeps between its calls: beside iomap's
 /// `iomap_writepage_ctx`.
@@ -87,10 +88,9 @@ pub fn writeback_range(
             }
             // All that is promised but not in use is busy: a checkpoint makes it usable. It needs
             // no folio and no data I/O.
-            Err(e) if e.is(Errno::AGAIN) => m.release_busy()?,
+            Err(e) if e.is(Errno::AGAIN) => tries += m.release_busy()?,
             other => return other,
         }
-        tries += 1;
     }
     let e = Error::new(Errno::NOSPC);
     pr_err!(

@@ -7,7 +7,7 @@ use crate::engine::alloc::{Claim, Reservation};
 use crate::engine::log::space::Who;
 use crate::format::DiskBlock;
 
-/// Checkpoints and bitmap blocks made for one request before it is given up.
+/// Checkpoints made for one request before it is given up.
 const TRIES: u32 = 6;
 
 /// Numbers for statfs(2).
@@ -53,9 +53,10 @@ impl Mount {
         goal: DiskBlock,
         want: u32,
     ) -> Result<Claim> {
-        for _ in 0..TRIES {
+        let mut tries = 0;
+        while tries < TRIES {
             match self.alloc.claim_reserved(from, goal, want) {
-                Err(error) if error.is(Errno::AGAIN) => self.release_busy()?,
+                Err(error) if error.is(Errno::AGAIN) => tries += self.release_busy()?,
                 other => return other,
             }
         }
@@ -68,9 +69,10 @@ impl Mount {
     /// Takes a run of blocks, and makes a checkpoint if only busy ones are left. May sleep; at most
     /// a folio lock may be held, and no transaction be open. Errors: ENOSPC; EIO.
     pub fn claim(&self, goal: DiskBlock, want: u32, min: u32) -> Result<Claim> {
-        for _ in 0..TRIES {
+        let mut tries = 0;
+        while tries < TRIES {
             match self.alloc.claim(goal, want, min) {
-                Err(error) if error.is(Errno::AGAIN) => self.release_busy()?,
+                Err(error) if error.is(Errno::AGAIN) => tries += self.release_busy()?,
                 other => return other,
             }
         }
@@ -78,15 +80,16 @@ impl Mount {
     }
 
     /// The answer to AGAIN: makes blocks usable that were freed, are being discarded, or have no
-    /// bitmap block yet. May sleep; at most a folio lock may be held, and no transaction be open.
-    /// Errors: EIO.
-    pub(crate) fn release_busy(&self) -> Result {
+    /// bitmap block yet. Returns how much of the caller's patience that is: bitmap blocks have an
+    /// end, and one search can find that it lacks some of each group. May sleep; at most a folio lock
+    /// may be held, and no transaction be open. Errors: EIO.
+    pub(crate) fn release_busy(&self) -> Result<u32> {
         if self.make_bitmaps(Who::Begin)? {
-            return Ok(());
+            return Ok(0);
         }
         self.checkpoint()?;
         self.flush_discards();
-        Ok(())
+        Ok(1)
     }
 
     /// Promises `n` blocks; if there are too few, does what may bring some: deleted files give

@@ -49,8 +49,7 @@ impl Change<'_> {
                 }
                 // All that is promised but not in use is busy: a checkpoint makes it usable.
                 Err(e) if e.is(Errno::AGAIN) && tries < TRIES => {
-                    self.m.release_busy()?;
-                    tries += 1;
+                    tries += self.m.release_busy()?;
                 }
                 Err(e) if e.is(Errno::AGAIN) => return Err(Error::new(Errno::NOSPC)),
                 Err(e) => return Err(e),
