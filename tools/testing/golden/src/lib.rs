@@ -1,27 +1,35 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The golden image.
+//! The golden images.
 //!
 //! `image` in this directory is a small file system with one of everything, as records of what is
 //! not zero: offset (u64), length (u32), both little endian, then that many bytes. `listing` is what
-//! must be found in it. Once version 1 is frozen both stay as they are forever; until then they are
-//! written anew when `format_rev` is raised:
+//! must be found in it. `crashed` is the same file system as a crash left it, with a log that was not
+//! replayed: records of what is other than in `image`; `crashed-listing` is what must be found there
+//! besides when it was. Once version 1 is frozen all four stay as they are forever; until then they
+//! are written anew when `format_rev` is raised:
 //!
 //! ```text
 //! cargo run -p latchfs-golden
 //! ```
 
+use std::collections::HashSet;
 use std::fmt::Write;
 
+use latchfs_engine::engine::mount::{Mount, MountOpts};
 use latchfs_engine::format::{FileType, Ino, BLOCK_SIZE};
 use latchfs_host::{Block, Device};
-use latchfs_image::{sample, Image};
+use latchfs_image::{crash, sample, Image};
 use latchfs_tool::{Failure, Volume};
 
 /// The image.
 pub const IMAGE: &[u8] = include_bytes!("../image");
 /// What is in it.
 pub const LISTING: &str = include_str!("../listing");
+/// What a crash has made of the image.
+pub const CRASHED: &[u8] = include_bytes!("../crashed");
+/// What is in it besides after its log was replayed.
+pub const CRASHED_LISTING: &str = include_str!("../crashed-listing");
 
 /// Runs of zeroes shorter than this are kept: a record has a head of 12 bytes.
 const GAP: usize = 12;
@@ -31,18 +39,34 @@ pub fn fresh() -> Image {
     sample().image
 }
 
+/// The image after a crash as it would be made today; but for the generations of new inodes, and
+/// what the clock says.
+pub fn fresh_crash() -> Device {
+    let dev = fresh().dev;
+    crash(&dev);
+    dev
+}
+
 /// A device as records.
 pub fn pack(dev: &Device) -> Result<Vec<u8>, Failure> {
+    pack_over(&Device::memory(dev.blocks()), dev)
+}
+
+/// What is other on `dev` than on `base`, as records.
+pub fn pack_over(base: &Device, dev: &Device) -> Result<Vec<u8>, Failure> {
     let mut out = Vec::new();
-    let mut block = Block::must_zeroed();
+    let (mut block, mut old) = (Block::must_zeroed(), Block::must_zeroed());
     for at in 0..dev.blocks() {
-        dev.read_block(at, &mut block)
-            .map_err(|error| Failure::new(format!("block {at}: {error:?}")))?;
+        for (dev, block) in [(base, &mut old), (dev, &mut block)] {
+            dev.read_block(at, block)
+                .map_err(|error| Failure::new(format!("block {at}: {error:?}")))?;
+        }
+        let other: Vec<bool> = block.iter().zip(old.iter()).map(|(a, b)| a != b).collect();
         let mut start = 0;
-        while let Some(first) = block[start..].iter().position(|byte| *byte != 0) {
+        while let Some(first) = other[start..].iter().position(|other| *other) {
             let first = start + first;
             let mut end = first + 1;
-            while let Some(next) = block[end..].iter().take(GAP).position(|byte| *byte != 0) {
+            while let Some(next) = other[end..].iter().take(GAP).position(|other| *other) {
                 end += next + 1;
             }
             let offset = at * BLOCK_SIZE as u64 + first as u64;
@@ -56,10 +80,16 @@ pub fn pack(dev: &Device) -> Result<Vec<u8>, Failure> {
 }
 
 /// The records of [`pack`] on a device of `blocks` blocks in memory.
-pub fn unpack(mut records: &[u8], blocks: u64) -> Result<Device, Failure> {
+pub fn unpack(records: &[u8], blocks: u64) -> Result<Device, Failure> {
+    let dev = Device::memory(blocks);
+    unpack_over(records, &dev)?;
+    Ok(dev)
+}
+
+/// Writes the records of [`pack_over`] to a device that has what they were made against.
+pub fn unpack_over(mut records: &[u8], dev: &Device) -> Result<(), Failure> {
     let bad = || Failure::new("the golden image is cut off");
     let fail = |error| Failure::new(format!("{error:?}"));
-    let dev = Device::memory(blocks);
     let mut block = Block::must_zeroed();
     while !records.is_empty() {
         let (offset, rest) = records.split_first_chunk().ok_or_else(bad)?;
@@ -74,7 +104,25 @@ pub fn unpack(mut records: &[u8], blocks: u64) -> Result<Device, Failure> {
         place.copy_from_slice(bytes);
         dev.write_block(at, &block).map_err(fail)?;
     }
-    Ok(dev)
+    Ok(())
+}
+
+/// What `listing` has that is not in `base`, of which nothing may be gone.
+pub fn besides(base: &str, listing: &str) -> Result<String, Failure> {
+    let known: HashSet<&str> = base.lines().collect();
+    let (old, new): (Vec<&str>, Vec<&str>) = listing.lines().partition(|l| known.contains(l));
+    if old.len() != known.len() {
+        return Err(Failure::new("something of the golden image is gone"));
+    }
+    Ok(new.iter().map(|line| format!("{line}\n")).collect())
+}
+
+/// The listing of a file system after a crash, once a mount has replayed its log. `dev` is changed.
+pub fn replayed(dev: &Device) -> Result<String, Failure> {
+    let fail = |error| Failure::new(format!("{error}"));
+    let m = Mount::open(dev.clone(), MountOpts::default()).map_err(fail)?;
+    m.unmount().map_err(fail)?;
+    listing(&Volume::open(dev.clone())?)
 }
 
 /// All files of a file system: path, type, mode, owner, links, size, blocks, content.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The golden image is read by everything that reads.
+//! The golden images are read by everything that reads.
 
 use latchfs_engine::engine::{
     file,
@@ -9,7 +9,10 @@ use latchfs_engine::engine::{
     namespace, xattr,
 };
 use latchfs_engine::format::{limits::FORMAT_REV, DiskBlock, FileType, Superblock};
-use latchfs_golden::{fresh, listing, pack, summary, unpack, IMAGE, LISTING};
+use latchfs_golden::{
+    besides, fresh, listing, pack, replayed, summary, unpack, unpack_over, CRASHED,
+    CRASHED_LISTING, IMAGE, LISTING,
+};
 use latchfs_host::{Block, Device, Errno};
 use latchfs_tool::Volume;
 
@@ -17,6 +20,13 @@ const BLOCKS: u64 = 16384;
 
 fn golden() -> Device {
     unpack(IMAGE, BLOCKS).unwrap()
+}
+
+/// The image as a crash left it.
+fn crashed() -> Device {
+    let dev = golden();
+    unpack_over(CRASHED, &dev).unwrap();
+    dev
 }
 
 fn superblock(dev: &Device) -> Superblock {
@@ -151,6 +161,47 @@ fn content(m: &std::sync::Arc<Mount>, dev: &Device, inode: &InodeRef) -> u32 {
         _ => {}
     }
     crc
+}
+
+/// It was not unmounted, and hardly anything is where it belongs.
+#[test]
+fn crashed_is_one() {
+    assert!(!superblock(&crashed()).is_clean());
+    assert!(CRASHED.len() < 192 << 10, "{} bytes", CRASHED.len());
+    assert!(CRASHED_LISTING.lines().count() > 20);
+    let unreplayed = listing(&Volume::open(crashed()).unwrap());
+    assert!(unreplayed.is_err() || besides(LISTING, &unreplayed.unwrap()).unwrap().is_empty());
+}
+
+/// fsck replays the log of the crashed image in memory, and finds nothing wrong.
+#[test]
+fn crashed_is_checked() {
+    let report = latchfs_fsck::check_device(&crashed()).unwrap();
+    assert!(report.is_clean(), "{:#?}", report.messages);
+    let recovered = report.recovered.unwrap();
+    assert!(
+        recovered.checkpoints > 3 && recovered.blocks > 5,
+        "{recovered:?}"
+    );
+}
+
+/// fsck and the mount replay it to the same files.
+#[test]
+fn crashed_is_replayed() {
+    let by_fsck = crashed();
+    latchfs_fsck::repair(&by_fsck, &latchfs_fsck::Options::default()).unwrap();
+    let by_fsck = listing(&Volume::open(by_fsck).unwrap()).unwrap();
+    let mounted = crashed();
+    let by_mount = replayed(&mounted).unwrap();
+    for listing in [by_fsck, by_mount] {
+        assert_eq!(besides(LISTING, &listing).unwrap(), CRASHED_LISTING);
+    }
+    let report = latchfs_fsck::check_device(&mounted).unwrap();
+    assert!(
+        report.is_clean() && report.recovered.is_none(),
+        "{:#?}",
+        report.messages
+    );
 }
 
 /// Another revision is refused with a line that says what to do.
