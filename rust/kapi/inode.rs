@@ -234,6 +234,12 @@ impl<T: FileSystem> Inode<T> {
         unsafe { bindings::i_blocks_write(self.as_ptr(), sectors) };
     }
 
+    /// Which of the lives of its number this is.
+    pub fn generation(&self) -> u32 {
+        // SAFETY: the inode is valid; the field does not change.
+        unsafe { (*self.as_ptr()).i_generation }
+    }
+
     /// Link count.
     pub fn nlink(&self) -> u32 {
         // SAFETY: the inode is valid.

@@ -147,6 +147,15 @@ impl<T: FileSystem> SuperBlock<T> {
             Ok(Iget::Cached(IRef::from_raw(inode.as_ptr())))
         }
     }
+
+    /// The inode of number `ino`, if somebody has it. Waits for one that is being set up or freed: no
+    /// lock of the engine may be held.
+    pub fn ilookup(&self, ino: u64) -> Option<IRef<T>> {
+        // SAFETY: the super block is valid.
+        let inode = unsafe { bindings::ilookup(self.as_ptr(), ino) };
+        // SAFETY: ilookup() returned a referenced inode of this file system, which is complete.
+        NonNull::new(inode).map(|inode| unsafe { IRef::from_raw(inode.as_ptr()) })
+    }
 }
 
 impl<T: Inodes> NewInode<T> {

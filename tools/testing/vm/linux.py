@@ -142,6 +142,19 @@ def handles():
 
 
 @check
+def handles_of_open_files_without_a_name():
+    write("f", b"still here")
+    handle = to_handle("f")
+    with open("f", "rb"):
+        os.unlink("f")
+        same(content(handle), b"still here")
+        with open("/proc/sys/vm/drop_caches", "w", encoding="ascii") as f:
+            f.write("3")
+        same(content(handle), b"still here", "after drop_caches")
+    fails(errno.ESTALE, by_handle, handle)
+
+
+@check
 def handles_go_stale():
     write("f", b"x")
     handle = to_handle("f")
