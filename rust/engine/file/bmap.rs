@@ -42,7 +42,7 @@ pub struct Bmap {
     pub addr: u64,
     /// First byte in the file; a multiple of the block size.
     pub offset: u64,
-    /// Length; a multiple of the block size, except where the largest file ends.
+    /// Length; a multiple of the block size, except of what has no blocks where the largest file ends.
     pub len: u64,
     /// The call that returns it has made it: `IOMAP_F_NEW`.
     pub new: bool,
@@ -72,7 +72,11 @@ impl Bmap {
             View::Written { at } => (BmapKind::Mapped, Some(at)),
         };
         let offset = byte(piece.file);
-        let end = byte(piece.end()).min(MAX_FILE_SIZE);
+        // Blocks are whole: writeback puts all of the last one into a bio.
+        let end = match at {
+            Some(_) => byte(piece.end()),
+            None => byte(piece.end()).min(MAX_FILE_SIZE),
+        };
         Self {
             kind,
             addr: at.and_then(DiskBlock::byte).unwrap_or(NO_ADDR),
