@@ -181,7 +181,7 @@ fn step(
     if at >= range.end {
         done.tell(&mut extents);
     }
-    let size = size::settled(&mut extents, inode, done.end);
+    let size = size::settled(&mut extents, inode);
     let core = &mut extents.inner().core;
     core.disk_size = size;
     core.bump();
@@ -215,7 +215,7 @@ fn make_plan(
     }
     if first.is_none() {
         done.tell(&mut extents);
-        let size = size::settled(&mut extents, inode, done.end);
+        let size = size::settled(&mut extents, inode);
         extents.trim_meta();
         if size == extents.inner().core.disk_size {
             return Ok(None);

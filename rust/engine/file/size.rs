@@ -7,8 +7,13 @@
 //! garbage at its end after a crash (rules M15):
 //!
 //! ```text
-//! disk_size := min(i_size, done_end, first delayed or in-flight byte at or above disk_size)
+//! disk_size := min(done_end, first delayed or in-flight byte at or above disk_size)
 //! ```
+//!
+//! `i_size` is not in it: data was cut at the size that the page cache had when it was submitted, so
+//! its end is the proof that the file was that long; a truncation since has set `done_end`. Our copy of
+//! `i_size`, which is told of after each write, may be older than completions of that write, and
+//! nothing would recompute the size when it comes.
 //!
 //! A write into a hole in front of the end of the file holds nothing back: the hole is what the file
 //! was, and an fsync of what is behind it must not depend on it. `append_low` tells the two apart,
@@ -55,15 +60,18 @@ pub(super) fn data_lost(extents: &mut Extents<'_>, range: Range<FileBlock>) {
     extents.inner().index.has_data(range.start, byte(range.end));
 }
 
-/// The size on disk as things are. `seen` is a size the file has had in the page cache: the VFS
-/// inode's may be newer than ours. Never smaller than it was: only a truncation does that. ILOCK
+/// The highest end of data that has reached the disk. ILOCK exclusive.
+fn done_end(inner: &InodeInner, inode: &Inode) -> u64 {
+    inner.index.done_end.max(inode.file.overwritten())
+}
+
+/// The size on disk as things are. Never smaller than it was: only a truncation does that. ILOCK
 /// exclusive.
-pub(super) fn settled(extents: &mut Extents<'_>, inode: &Inode, seen: u64) -> u64 {
-    let i_size = inode.file.i_size().max(seen);
+pub(super) fn settled(extents: &mut Extents<'_>, inode: &Inode) -> u64 {
     let inner = extents.inner();
     let old = inner.core.disk_size;
-    let mut size = i_size.min(inner.index.done_end);
-    sys::mutant!(SizeEarly => return i_size.max(old));
+    let mut size = done_end(inner, inode);
+    sys::mutant!(SizeEarly => return inode.file.i_size().max(size).max(old));
     if size <= old {
         return old;
     }
@@ -186,8 +194,8 @@ pub fn settle_size(m: &Arc<Mount>, inode: &InodeRef, upto: u64) -> Result {
 /// The size on disk as an fsync leaves it. What is unsettled in front of `upto` became so while the
 /// fsync was at work. Failed writes do not come here: the fsync has ended with their error.
 fn reached(extents: &mut Extents<'_>, inode: &Inode, upto: u64) -> u64 {
-    let size = settled(extents, inode, 0);
-    let done = extents.inner().index.done_end.max(inode.file.overwritten());
+    let size = settled(extents, inode);
+    let done = done_end(extents.inner(), inode);
     size.max(upto.min(done).min(inode.file.i_size()))
 }
 

@@ -6,3 +6,4 @@
 mod calls;
 mod direct;
 mod limits;
+mod size;

@@ -17,15 +17,15 @@ use crate::{
     },
 };
 
-const KB: u64 = 1024;
+pub(super) const KB: u64 = 1024;
 
-struct File {
-    f: Fixture,
-    inode: InodeRef,
+pub(super) struct File {
+    pub(super) f: Fixture,
+    pub(super) inode: InodeRef,
 }
 
 impl File {
-    fn new(blocks: u64) -> Self {
+    pub(super) fn new(blocks: u64) -> Self {
         let f = Fixture::new(blocks);
         let root = inode::iget(&f.m, f.m.root_ino()).unwrap();
         let new = NewInode {
@@ -36,49 +36,49 @@ impl File {
         Self { f, inode }
     }
 
-    fn m(&self) -> &Arc<Mount> {
+    pub(super) fn m(&self) -> &Arc<Mount> {
         &self.f.m
     }
 
-    fn write(&self, pos: u64, len: u64) -> Bmap {
+    pub(super) fn write(&self, pos: u64, len: u64) -> Bmap {
         let map = write_begin(self.m(), &self.inode, pos, len, false).unwrap();
         set_isize(&self.inode, self.inode.file.i_size().max(pos + len));
         map
     }
 
-    fn folio(&self, pos: u64, len: u64) -> LockedFolio<'static> {
+    pub(super) fn folio(&self, pos: u64, len: u64) -> LockedFolio<'static> {
         LockedFolio::assume(self.inode.ino.0, pos, len)
     }
 
-    fn submit(&self, wb: &mut WbCtx, pos: u64, len: u64) -> Bmap {
+    pub(super) fn submit(&self, wb: &mut WbCtx, pos: u64, len: u64) -> Bmap {
         let folio = self.folio(pos, len);
         writeback_range(self.m(), &self.inode, wb, &folio, pos, len).unwrap()
     }
 
-    fn complete(&self, pos: u64, len: u64, error: Option<Errno>) {
+    pub(super) fn complete(&self, pos: u64, len: u64, error: Option<Errno>) {
         ioend_complete(self.m(), &self.inode, pos, len, error).unwrap();
     }
 
-    fn read(&self, pos: u64) -> Bmap {
+    pub(super) fn read(&self, pos: u64) -> Bmap {
         bmap_read(self.m(), &self.inode, pos, 4 * KB).unwrap()
     }
 
-    fn kind(&self, pos: u64) -> BmapKind {
+    pub(super) fn kind(&self, pos: u64) -> BmapKind {
         self.read(pos).kind
     }
 
-    fn disk_size(&self) -> u64 {
+    pub(super) fn disk_size(&self) -> u64 {
         self.inode.ilock.read().core.disk_size
     }
 
-    fn truncate(&self, size: u64) {
+    pub(super) fn truncate(&self, size: u64) {
         let ino = self.inode.ino.0;
         let (iolock, inval) = (IolockExcl::assume(ino), InvalidateExcl::assume(ino));
         let now = Time::default();
         truncate(self.m(), &self.inode, &iolock, &inval, size, now).unwrap();
     }
 
-    fn available(&self) -> u64 {
+    pub(super) fn available(&self) -> u64 {
         self.m().alloc().available()
     }
 }

@@ -161,6 +161,8 @@ pub struct File {
     pub folio_pages: u64,
     /// `wb_err`: an error that nobody was told about yet.
     wb_err: Spin<Option<Errno>, IoendLock>,
+    /// Data was lost with an error, some time.
+    lost: AtomicBool,
     seed: AtomicU64,
     /// How often a mapping was found stale under the folio lock.
     pub stale: AtomicU64,
@@ -184,6 +186,7 @@ impl File {
             fail: Fail::default(),
             folio_pages: 16,
             wb_err: Spin::new(None),
+            lost: AtomicBool::new(false),
             seed: AtomicU64::new(0x9e37_79b9),
             stale: AtomicU64::new(0),
         }
@@ -221,6 +224,7 @@ impl File {
 
     /// `mapping_set_error`.
     pub(crate) fn set_error(&self, error: Errno) {
+        self.lost.store(true, Ordering::Relaxed);
         self.wb_err.lock().get_or_insert(error);
     }
 
@@ -263,11 +267,20 @@ impl File {
         self.dio_wait();
         if self.inode.attrs().nlink != 0 {
             self.write_and_wait(0, u64::MAX);
+            self.check_size();
         }
         self.truncate_pagecache(0, true);
         assert!(!self.run_one(), "an ioend is left");
         let m = self.m.clone();
         namespace::inactivate_later(&m, self.inode);
+    }
+
+    /// All data is on disk, so the size is, too: nothing would bring it there later.
+    fn check_size(&self) {
+        if !self.lost.load(Ordering::Relaxed) && !self.m.is_shutdown() && !self.m.read_only() {
+            let on_disk = self.inode.file.disk_size();
+            assert_eq!(on_disk, self.i_size(), "the size on disk lags behind");
+        }
     }
 
     /// Checks E1 and D5 (races.md): every dirty block has a mapping, every delayed block is dirty.
