@@ -72,8 +72,9 @@ races: ## every race forced on the real build and on its mutant, one table (HOST
 fstests: ## fstests in the VM (FSTESTS=DIR TIER=smoke|core|quick, or TESTS="generic/001 ...")
 	@scripts/fstests.sh
 
-shuttle-long: ## the models of the concurrency, many more schedules (SCHEDULES=n, 2000000; PAIRS=n, 100000)
+shuttle-long: ## the models of the concurrency, many more schedules (SCHEDULES=n, 2000000; PAIRS=n, 100000; SEED=n, random)
 	@LATCHFS_SCHEDULES=$(or $(SCHEDULES),2000000) LATCHFS_PAIRS=$(or $(PAIRS),100000) \
+		LATCHFS_SEED=$(or $(SEED),random) \
 		tools/testing/host/models.sh
 
 sim: ## the crash simulator (SEEDS=n, FIRST_SEED=k, ACE=full, TELL=1)

@@ -7,6 +7,8 @@ pub(crate) mod check;
 pub(crate) mod race_table;
 #[cfg(all(latchfs_races, not(any(feature = "shuttle", feature = "loom"))))]
 pub(crate) mod races;
+#[cfg(feature = "shuttle")]
+pub(crate) mod schedules;
 
 use crate::engine::{
     mount::{

@@ -11,6 +11,8 @@
 #
 # LATCHFS_SCHEDULES: schedules of each model under shuttle, 100,000 if not set (of the
 # data path 20,000).
+# LATCHFS_SEED: what the schedules are made from: a number, or "random"; the same ones
+# each time if not set. A failure prints it.
 # LATCHFS_PAIRS: also every pair of operations on a file, so many schedules each.
 set -euo pipefail
 . "$(dirname "$0")/../../../scripts/lib.sh"

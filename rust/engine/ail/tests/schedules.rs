@@ -15,6 +15,7 @@ use crate::engine::{
     health::Health,
     inode::{cache::Cache, Inode, InodeRef},
     log::item::{ItemRef, CORE},
+    testing::schedules,
 };
 use crate::format::{
     inode::InodeSlot,
@@ -348,8 +349,8 @@ fn run(world: &Arc<World>, tasks: Vec<fn(&World)>, end: fn(&World)) {
 }
 
 fn explore(model: fn()) {
-    shuttle::check_random(model, SCHEDULES / 2);
-    shuttle::check_pct(model, SCHEDULES / 2, 3);
+    let config = shuttle::Config::new();
+    schedules::explore(schedules::schedules(SCHEDULES), &config, model);
 }
 
 /// No write has what the log has not.

@@ -12,7 +12,7 @@
 
 mod items;
 
-use crate::engine::buf::state::*;
+use crate::engine::{buf::state::*, testing::schedules};
 use shuttle::sync::{
     atomic::{AtomicU64, Ordering},
     Arc,
@@ -195,12 +195,8 @@ impl World {
 
 /// Runs `model` under both schedulers, as often as LATCHFS_SCHEDULES says or [`SCHEDULES`].
 fn explore(model: fn()) {
-    let schedules = std::env::var("LATCHFS_SCHEDULES")
-        .ok()
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(SCHEDULES);
-    shuttle::check_random(model, schedules / 2);
-    shuttle::check_pct(model, schedules / 2, 3);
+    let config = shuttle::Config::new();
+    schedules::explore(schedules::schedules(SCHEDULES), &config, model);
 }
 
 fn run(world: &Arc<World>, tasks: Vec<fn(&World)>) {

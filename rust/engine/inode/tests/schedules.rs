@@ -12,7 +12,10 @@ use super::super::{
     Inode, InodeRef,
 };
 use crate::{
-    engine::locks::{AgInodeLock, InodeGcList},
+    engine::{
+        locks::{AgInodeLock, InodeGcList},
+        testing::schedules::{explore, schedules},
+    },
     format::units::Ino,
     sys::{Arc, RwSem, Spin},
 };
@@ -267,6 +270,5 @@ fn model() {
 
 #[test]
 fn no_change_is_lost_and_no_life_is_mixed_up() {
-    shuttle::check_random(model, SCHEDULES / 2);
-    shuttle::check_pct(model, SCHEDULES / 2, 3);
+    explore(schedules(SCHEDULES), &shuttle::Config::new(), model);
 }

@@ -10,6 +10,7 @@ use crate::engine::{
         space::{cost, most_granted, Lack, LogSpace, Who},
         Log,
     },
+    testing::schedules::{explore, schedules},
     Result,
 };
 use crate::format::{
@@ -28,8 +29,7 @@ const SCHEDULES: usize = 100_000;
 const LOG: u32 = MIN_LOG_BLOCKS;
 
 fn check(model: impl Fn() + Send + Sync + Clone + 'static) {
-    shuttle::check_random(model.clone(), SCHEDULES / 2);
-    shuttle::check_pct(model, SCHEDULES / 2, 3);
+    explore(schedules(SCHEDULES), &shuttle::Config::new(), model);
 }
 
 /// Tasks commit one number after the other and want them durable.

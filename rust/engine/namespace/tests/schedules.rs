@@ -6,7 +6,7 @@
 //! the models of single machines.
 
 use super::*;
-use crate::engine::mount::MountOpts;
+use crate::engine::{mount::MountOpts, testing::schedules};
 use crate::sys::device::{Backend, MemDisk};
 use std::sync::OnceLock;
 
@@ -52,18 +52,12 @@ fn delete_and_unmount() {
 }
 
 fn explore(model: fn()) {
-    let schedules: usize = std::env::var("LATCHFS_SCHEDULES")
-        .ok()
-        .and_then(|n| n.parse().ok())
-        .map_or(SCHEDULES, |n: usize| n / FEWER);
+    let number = schedules::schedules(SCHEDULES * FEWER) / FEWER;
     let mut config = shuttle::Config::new();
     config.stack_size = 1 << 20;
     config.max_steps = shuttle::MaxSteps::FailAfter(10_000_000);
-    let half = (schedules / 2).max(1);
-    let random = shuttle::scheduler::RandomScheduler::new(half);
-    shuttle::Runner::new(random, config.clone()).run(model);
-    let pct = shuttle::scheduler::PctScheduler::new(3, half);
-    shuttle::Runner::new(pct, config).run(model);
+    schedules::prepare(&config, || drop(disk()));
+    schedules::explore(number, &config, model);
 }
 
 #[cfg(not(latchfs_races))]

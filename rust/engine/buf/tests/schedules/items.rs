@@ -12,7 +12,8 @@ use crate::engine::{
     faults::Faults,
     health::Health,
     inode::cache::Cache as Inodes,
-    log::item::ItemRef, //
+    log::item::ItemRef,
+    testing::schedules, //
 };
 use crate::format::{BlockKind, Context, DiskBlock, Geometry, Ino, Lsn, Owner, SymlinkBlock};
 use crate::sys::{
@@ -170,17 +171,9 @@ fn context() -> Context {
 
 /// Runs `model` under both schedulers, as often as LATCHFS_SCHEDULES says or [`SCHEDULES`].
 fn explore(model: fn()) {
-    let schedules: usize = std::env::var("LATCHFS_SCHEDULES")
-        .ok()
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(SCHEDULES);
     let mut config = shuttle::Config::new();
     config.stack_size = 256 << 10;
-    let half = schedules / 2;
-    let random = shuttle::scheduler::RandomScheduler::new(half);
-    shuttle::Runner::new(random, config.clone()).run(model);
-    let pct = shuttle::scheduler::PctScheduler::new(3, half);
-    shuttle::Runner::new(pct, config).run(model);
+    schedules::explore(schedules::schedules(SCHEDULES), &config, model);
 }
 
 fn spawn(

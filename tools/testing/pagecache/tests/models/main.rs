@@ -14,6 +14,8 @@ mod ops;
 #[allow(dead_code, reason = "shared with the engine, which uses more of it")]
 #[path = "../../../../../rust/engine/testing/race_table.rs"]
 mod race_table;
+#[path = "../../../../../rust/engine/testing/schedules.rs"]
+mod schedules;
 mod world;
 
 /// What the sources that are shared with the engine know the facade by.
@@ -24,24 +26,17 @@ mod sys {
 use ops::{judge, Op};
 use shuttle::{
     rand::{thread_rng, Rng},
-    scheduler::{PctScheduler, RandomScheduler},
-    thread, Config, MaxSteps, Runner,
+    thread, Config, MaxSteps,
 };
 use std::{
     cell::RefCell,
     panic::{catch_unwind, resume_unwind, AssertUnwindSafe},
+    sync::{Arc, Mutex},
 };
 use world::World;
 
 /// Schedules of each model if LATCHFS_SCHEDULES does not say.
 const SCHEDULES: usize = 100_000;
-
-fn schedules() -> usize {
-    std::env::var("LATCHFS_SCHEDULES")
-        .ok()
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(SCHEDULES)
-}
 
 std::thread_local! {
     /// What the schedule has done so far. All tasks of a schedule are in one thread.
@@ -52,10 +47,8 @@ fn tell(line: String) {
     STORY.with_borrow_mut(|story| story.push(line));
 }
 
-/// Runs `model` under both schedulers, half of the schedules each. What a schedule that fails has
-/// done is shown.
-fn explore(model: impl Fn() + Clone + Send + Sync + 'static) {
-    let half = (schedules() / 2).max(1);
+/// Runs `model` under both schedulers. What a schedule that fails has done is shown.
+fn explore(schedules: usize, model: impl Fn() + Clone + Send + Sync + 'static) {
     let mut config = Config::new();
     config.stack_size = 1 << 18;
     config.max_steps = MaxSteps::FailAfter(1_000_000);
@@ -65,8 +58,8 @@ fn explore(model: impl Fn() + Clone + Send + Sync + 'static) {
         model();
     };
     let run = catch_unwind(AssertUnwindSafe(|| {
-        Runner::new(RandomScheduler::new(half), config.clone()).run(model.clone());
-        Runner::new(PctScheduler::new(3, half), config).run(model);
+        schedules::prepare(&config, World::prepare);
+        schedules::explore(schedules, &config, model);
     }));
     if let Err(e) = run {
         STORY.with_borrow(|story| println!("{}", story.join("\n")));
@@ -114,7 +107,28 @@ fn schedule(menus: &[&'static [Op]], each: usize) {
 
 /// A model on the real build: each of its threads does one or two operations of its menu.
 fn model(menus: &'static [&'static [Op]]) {
-    explore(move || schedule(menus, 2));
+    explore(schedules::schedules(SCHEDULES), move || schedule(menus, 2));
+}
+
+/// A seed decides all that happens, so nothing that decides may depend on addresses, on the time or
+/// on what other tests do meanwhile.
+#[test]
+fn the_same_seed_is_the_same_schedules() {
+    let run = || {
+        let all = Arc::new(Mutex::new(Vec::new()));
+        let stories = all.clone();
+        explore(300, move || {
+            schedule(&[ALL, ALL, ALL], 2);
+            let story = STORY.with_borrow(Clone::clone);
+            stories.lock().unwrap().push(story);
+        });
+        Arc::into_inner(all).unwrap().into_inner().unwrap()
+    };
+    let (a, b) = (run(), run());
+    assert_eq!(a.len(), 300);
+    for (n, (a, b)) in a.iter().zip(&b).enumerate() {
+        assert_eq!(a, b, "schedule {n}");
+    }
 }
 
 #[test]
@@ -227,8 +241,9 @@ const PAIRED: [&[Op]; 8] = [
 fn pairs(a: usize) {
     for b in &PAIRED[a..] {
         let menus = [PAIRED[a], b];
-        explore(move || schedule(&menus, 2));
-        println!("{:?} {:?}: {} schedules", menus[0], menus[1], schedules());
+        let n = schedules::schedules(SCHEDULES);
+        explore(n, move || schedule(&menus, 2));
+        println!("{:?} {:?}: {n} schedules", menus[0], menus[1]);
     }
 }
 

@@ -103,6 +103,11 @@ fn open(m: &Arc<Mount>) -> File {
 }
 
 impl World {
+    /// Makes what all schedules share.
+    pub fn prepare() {
+        image();
+    }
+
     pub fn new() -> Self {
         let disk = Disk {
             image: image(),
@@ -141,6 +146,8 @@ impl World {
         let counts = file.inode.ilock.read().index.counts();
         let unsettled = (counts.delayed, counts.in_flight, counts.converting);
         assert_eq!(unsettled, (0, 0, 0), "something is on its way");
+        let sizes = (file.i_size(), file.inode.file.disk_size());
+        assert_eq!(sizes.0, sizes.1, "the size on disk is not the file's");
         let cached = Self::cells(&file);
         file.reclaim(1);
         let read = Self::cells(&file);
