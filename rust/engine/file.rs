@@ -66,7 +66,9 @@ pub use self::{
         delayed_blocks, evict, flush_at_close, has_new_data, note_truncated, opened, released,
         FileState,
     },
-    truncate::{free_all, free_beyond_size, truncate, truncate_plan, TruncatePlan},
+    truncate::{
+        free_all, free_beyond_size, free_inline, is_inline, truncate, truncate_plan, TruncatePlan,
+    },
     write::{mkwrite_begin, punch_delayed, write_begin, write_end},
     writeback::{writeback_discard, writeback_range, writeback_submit, writeback_undo, WbCtx},
 };

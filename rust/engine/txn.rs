@@ -48,12 +48,11 @@ use crate::engine::{
     Result, //
 };
 use crate::format::{
-    inode::{InodeSlot, LITERAL_OFFSET},
+    inode::InodeSlot,
     BlockKind,
     BlockRange,
     DiskBlock,
     Ino,
-    Lsn,
     Owner, //
 };
 use crate::sys::{
@@ -518,8 +517,8 @@ impl<'m> Txn<'m> {
             }
         };
         let slot = InodeSlot::mut_from_bytes(&mut bytes).map_err(|_| Error::new(Errno::UCLEAN))?;
-        inner.encode(slot, m.context(), inode.ino, Lsn(0))?;
-        let literal = (fields & item::LITERAL != 0).then(|| used_literal(&bytes));
+        inner.fill(slot, m.context(), inode.ino)?;
+        let literal = (fields & item::LITERAL != 0).then(|| slot.used_literal().len());
         joined.image = Some(Image::Inode {
             block,
             ino: inode.ino,
@@ -635,14 +634,6 @@ impl<'m> Txn<'m> {
         self.frees.must_push(range);
         Ok(())
     }
-}
-
-/// Bytes of the literal area of an encoded slot up to the last one that is not zero, rounded up to
-/// what a record can have.
-fn used_literal(slot: &[u8]) -> usize {
-    let area = slot.get(LITERAL_OFFSET..).unwrap_or(&[]);
-    let end = area.iter().rposition(|b| *b != 0).map_or(0, |at| at + 1);
-    end.next_multiple_of(8).min(area.len())
 }
 
 impl<'m> Deref for Txn<'m> {

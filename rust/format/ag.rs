@@ -89,13 +89,9 @@ impl FileRoot {
         self.format = format as u8;
         self.depth = depth;
         self.len = U16::new(len);
-        for (to, from) in self
-            .area
-            .iter_mut()
-            .zip(bytes.iter().chain(core::iter::repeat(&0)))
-        {
-            *to = *from;
-        }
+        let (used, rest) = self.area.split_at_mut(bytes.len());
+        used.copy_from_slice(bytes);
+        rest.fill(0);
         true
     }
 

@@ -154,15 +154,14 @@ impl<'a> Dirent<'a> {
     pub fn encode(&self, out: &mut [u8]) -> Option<usize> {
         let len = u8::try_from(self.name.len()).ok()?;
         let out = out.get_mut(..self.len())?;
-        let head = self
-            .key
-            .to_le_bytes()
-            .into_iter()
-            .chain(self.ino.0.to_le_bytes())
-            .chain([self.ftype, len]);
-        for (to, from) in out.iter_mut().zip(head.chain(self.name.iter().copied())) {
-            *to = from;
-        }
+        let (key, rest) = out.split_first_chunk_mut::<8>()?;
+        let (ino, rest) = rest.split_first_chunk_mut::<8>()?;
+        let (tail, name) = rest.split_first_chunk_mut::<2>()?;
+        *key = self.key.to_le_bytes();
+        *ino = self.ino.0.to_le_bytes();
+        *tail = [self.ftype, len];
+        // As long as the record without its head.
+        name.copy_from_slice(self.name);
         Some(self.len())
     }
 

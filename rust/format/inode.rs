@@ -263,9 +263,9 @@ impl InodeSlot {
 
     /// The literal area without the zeroes at its end, in whole 8 bytes: as it is logged.
     pub fn used_literal(&self) -> &[u8] {
-        let zeroes = self.literal.iter().rev().take_while(|byte| **byte == 0);
-        let used = LITERAL_SIZE.saturating_sub(zeroes.count());
-        let used = used.next_multiple_of(8).min(LITERAL_SIZE);
+        let mut words = self.literal.chunks_exact(8);
+        let last = words.rposition(|word| word != [0; 8]);
+        let used = last.map_or(0, |at| at.saturating_add(1).saturating_mul(8));
         self.literal.get(..used).unwrap_or(&self.literal)
     }
 
@@ -323,12 +323,9 @@ impl InodeSlot {
         self.data_format = format as u8;
         self.data_depth = depth;
         self.data_len = U16::new(len);
-        for (to, from) in area
-            .iter_mut()
-            .zip(bytes.iter().chain(core::iter::repeat(&0)))
-        {
-            *to = *from;
-        }
+        let (used, rest) = area.split_at_mut(bytes.len());
+        used.copy_from_slice(bytes);
+        rest.fill(0);
         true
     }
 

@@ -219,10 +219,11 @@ impl<'a> Attr<'a> {
     /// written, if there is no room.
     pub fn encode(&self, out: &mut [u8]) -> Option<usize> {
         let out = out.get_mut(..self.record_len())?;
-        let body = self.name.iter().chain(self.payload()).copied();
-        for (to, from) in out.iter_mut().zip(self.head().into_iter().chain(body)) {
-            *to = from;
-        }
+        let (head, body) = out.split_first_chunk_mut::<ATTR_HEAD>()?;
+        let (name, payload) = body.split_at_mut_checked(self.name.len())?;
+        *head = self.head();
+        name.copy_from_slice(self.name);
+        payload.copy_from_slice(self.payload());
         Some(self.record_len())
     }
 

@@ -37,7 +37,7 @@ mod tests;
 pub use self::{
     need::{changes, Changes},
     shift::{any_in, join_at, last, shift_res, shift_step, split_at},
-    truncate::{step_res, truncate_step, Freed, Step, STEP_RECORDS},
+    truncate::{inline_res, step_res, truncate_step, Freed, Step, STEP_RECORDS},
 };
 
 use crate::{

@@ -105,6 +105,33 @@ fn grow(m: &Arc<Mount>, inode: &InodeRef, set: impl FnOnce(&mut Extents<'_>)) ->
     txn.commit()
 }
 
+/// Whether [`free_inline`] frees all there is. ILOCK shared.
+pub fn is_inline(inner: &InodeInner) -> bool {
+    is_short(&inner.data)
+}
+
+/// Frees all extents of an inode without a name or a user in a transaction that frees its number,
+/// too: of a file with few extents, which most are ([`is_inline`], [`disk::inline_res`]). The inode
+/// is joined, its ILOCK held exclusively to the commit. May sleep. EIO, EUCLEAN, EBADMSG.
+pub fn free_inline(
+    m: &Arc<Mount>,
+    txn: &mut Txn<'_>,
+    inode: &InodeRef,
+    inner: &mut InodeInner,
+) -> Result {
+    let mut extents = Extents::new(m, inode, inner, IndexStock::none());
+    extents.remove_tail(FileBlock(0))?;
+    drop(extents);
+    inode.file.loaded(0);
+    if inner.data.inline.is_empty() {
+        return Ok(());
+    }
+    let ctx = inode_ctx(m, inode);
+    let step = disk::truncate_step(m, txn, &ctx, &mut inner.data, FileBlock(0))?;
+    debug_assert!(step.done, "inline extents are more than a step frees");
+    Ok(())
+}
+
 /// Frees all extents of an inode without a name or a user (inodegc). It is an orphan already. As
 /// [`truncate`].
 pub fn free_all(m: &Arc<Mount>, inode: &InodeRef) -> Result {

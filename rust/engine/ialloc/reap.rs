@@ -43,7 +43,9 @@ pub(crate) fn reap_empty_chunks(m: &Arc<Mount>) -> Result<u32> {
                 Ok(Reaped::Yes) => freed = freed.saturating_add(1),
                 // In use again: it comes back when it is empty again.
                 Ok(Reaped::InUse) => {}
-                Ok(Reaped::Later) => group.empty.add(chunk),
+                Ok(Reaped::Later) => {
+                    group.empty.add(chunk);
+                }
                 Err(e) => {
                     group.empty.add(chunk);
                     return Err(e);

@@ -41,8 +41,8 @@ impl<T, C: LockClass> Bag<T, C> {
         self.head.lock().len
     }
 
-    /// Adds `item`. May sleep (a small allocation that does not fail).
-    pub(crate) fn add(&self, item: T) {
+    /// Adds `item`. Returns how many there are now. May sleep (a small allocation that does not fail).
+    pub(crate) fn add(&self, item: T) -> usize {
         let mut item = item;
         let mut fresh: Option<Box<Segment<T>>> = None;
         loop {
@@ -57,7 +57,7 @@ impl<T, C: LockClass> Bag<T, C> {
                     match first.items.push_within_capacity(item) {
                         Ok(()) => {
                             head.len = head.len.saturating_add(1);
-                            return;
+                            return head.len;
                         }
                         Err(back) => item = back,
                     }

@@ -207,6 +207,13 @@ impl InodeInner {
         ino: Ino,
         lsn: Lsn,
     ) -> Result {
+        self.fill(slot, context, ino)?;
+        slot.seal(context, lsn);
+        Ok(())
+    }
+
+    /// [`Self::encode`] without the seal, which the log does not have: each commit comes here.
+    pub(crate) fn fill(&self, slot: &mut InodeSlot, context: &Context, ino: Ino) -> Result {
         slot.reset(context, ino, self.core.generation);
         if self.core.mode != 0 {
             self.core.encode(slot);
@@ -225,7 +232,6 @@ impl InodeInner {
                 return Err(Error::new(Errno::UCLEAN));
             }
         }
-        slot.seal(context, lsn);
         Ok(())
     }
 }

@@ -30,6 +30,11 @@ use crate::{
 
 /// Most background workers of a mount.
 const MOST_WORKERS: usize = 4;
+/// Inodes of a group that are inactivated together, if so many come before the time is over.
+const BATCH: usize = 256;
+/// How long an inode waits for others to be inactivated with, in milliseconds. XFS's background
+/// inactivation waits, too (`xfs_inodegc_queue`).
+const DELAY: u64 = 20;
 
 /// The background workers of a mount; none before [`start_inodegc`] and after [`stop_inodegc`].
 pub(crate) struct GcWorkers {
@@ -56,6 +61,16 @@ struct Worker {
     step: usize,
 }
 
+impl Worker {
+    /// Some could not be freed yet, or came meanwhile.
+    fn come_back(&self) {
+        let items = self.m.inodes.workers.get();
+        if let Some(item) = items.as_ref().and_then(|items| items.get(self.first)) {
+            item.kick_after(DELAY);
+        }
+    }
+}
+
 impl Work for Worker {
     fn run(&self) {
         for group in self
@@ -67,6 +82,9 @@ impl Work for Worker {
             .step_by(self.step)
         {
             drain(&self.m, group);
+            if group.doomed.len() != 0 {
+                self.come_back();
+            }
         }
     }
 }
@@ -115,10 +133,15 @@ pub fn inactivate_later(m: &Arc<Mount>, inode: InodeRef) {
     };
     if inode.state.set_queued() {
         let ag = group.ag.0 as usize;
-        group.doomed.add(inode);
+        let waiting = group.doomed.add(inode);
         if let Some(items) = m.inodes.workers.get() {
             if let Some(item) = ag.checked_rem(items.len()).and_then(|n| items.get(n)) {
-                item.kick();
+                // Who unlinks many would meet the worker at the locks of the group for each one.
+                if waiting < BATCH {
+                    item.kick_after(DELAY);
+                } else {
+                    item.kick();
+                }
             }
         }
     }
@@ -201,24 +224,34 @@ fn inactivate(m: &Arc<Mount>, inode: &InodeRef) -> Result {
         inode.state.clear_inactive();
         return Ok(());
     }
+    // Most files have few extents: those go with the number.
+    let small = inode.ftype() == Some(FileType::Regular) && file::is_inline(&inode.ilock.read());
     match inode.ftype() {
-        Some(FileType::Regular) => file::free_all(m, inode)?,
+        Some(FileType::Regular) if !small => file::free_all(m, inode)?,
         Some(FileType::Directory) => free_tree(m, inode)?,
         _ => {}
     }
     xattr::free_all(m, inode)?;
-    free_number(m, inode)
+    free_number(m, inode, small)
 }
 
 /// The last transaction: the number becomes free.
 #[inline(never)]
-fn free_number(m: &Arc<Mount>, inode: &InodeRef) -> Result {
-    let mut txn = m.begin(res::INACTIVATE)?;
+fn free_number(m: &Arc<Mount>, inode: &InodeRef, small: bool) -> Result {
+    let res = if small {
+        res::INACTIVATE_FILE
+    } else {
+        res::INACTIVATE
+    };
+    let mut txn = m.begin(res)?;
     let mut inner = inode.ilock.write();
     let mut delta = MapDelta::new(m);
     delta.add(inode.ino, MapOp::Free)?;
     txn.join_inode(inode)?;
 
+    if small {
+        file::free_inline(m, &mut txn, inode, &mut inner)?;
+    }
     if inner.core.ftype() == Some(FileType::Symlink) {
         symlink::free_target(&mut txn, &inner)?;
     }

@@ -36,6 +36,8 @@ pub const RENAME_WHITEOUT: TxnRes = RENAME.and(MAP).joins(5).checked();
 pub const SETATTR: TxnRes = MAP.joins(1).checked();
 /// The end of an inode: its number, a long symlink's blocks.
 pub const INACTIVATE: TxnRes = MAP.joins(1).frees(2).from_pool().checked();
+/// The end of a file whose extents are inline: they go with its number.
+pub const INACTIVATE_FILE: TxnRes = MAP.and(disk::inline_res()).joins(1).from_pool().checked();
 /// One step of freeing the tree of a removed directory.
 pub const DIR_FREE: TxnRes = TxnRes::new(0, dir::REMOVE_BUFS)
     .frees(dir::REMOVE_FREES + 32)

@@ -286,6 +286,7 @@ fn the_documentation_has_the_reservations() {
         ("rename with whiteout", res::RENAME_WHITEOUT),
         ("setattr, flags", res::SETATTR),
         ("inactivate", res::INACTIVATE),
+        ("inactivate a small file", res::INACTIVATE_FILE),
         ("new inode chunk", res::INODE_CHUNK),
         ("inode chunk goes", res::INODE_CHUNK_FREE),
         ("change of an extent map", change_res(1)),

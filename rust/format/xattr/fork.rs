@@ -71,8 +71,8 @@ impl InodeSlot {
         };
         area.fill(0);
         if let Some(area) = self.literal.get_mut(start..) {
-            for (to, from) in area.iter_mut().zip(bytes) {
-                *to = *from;
+            if let Some(area) = area.get_mut(..bytes.len()) {
+                area.copy_from_slice(bytes);
             }
         }
         self.attr_format = format as u8;

@@ -207,11 +207,17 @@ impl<T> Vec<T> {
     }
 }
 
-impl<T: Clone> Vec<T> {
+impl<T: Copy> Vec<T> {
+    /// Appends; there is room. One copy of memory: what transactions log goes through here.
     fn extend_reserved(&mut self, s: &[T]) {
-        for value in s {
-            let _ = self.push_within_capacity(value.clone());
+        if self.cap.wrapping_sub(self.len) < s.len() {
+            crate::sys::bug("extension of a full array");
         }
+        // SAFETY: There is room for all of `s` behind the first `len`, and it is not ours to be
+        // borrowed from: `s` cannot overlap what `&mut self` owns.
+        unsafe { ptr::copy_nonoverlapping(s.as_ptr(), self.at.add(self.len).as_ptr(), s.len()) };
+        // INVARIANT: So many more are initialised.
+        self.len += s.len();
     }
 
     /// Appends copies of all of `s`, or ENOMEM and nothing appended.
@@ -234,9 +240,12 @@ impl<T: Clone> Vec<T> {
             return Ok(());
         }
         self.try_reserve(len - self.len)?;
-        while self.len < len {
-            let _ = self.push_within_capacity(value.clone());
+        for at in self.len..len {
+            // SAFETY: `at < len <= cap`: inside the memory.
+            unsafe { self.at.add(at).write(value) };
         }
+        // INVARIANT: All up to there are.
+        self.len = len;
         Ok(())
     }
 }
@@ -245,7 +254,10 @@ impl<T: Clone> Clone for Vec<T> {
     /// Never fails: the memory is `must_*`. May sleep.
     fn clone(&self) -> Self {
         let mut v = Self::new();
-        v.must_extend_from_slice(self);
+        v.must_reserve(self.len);
+        for value in self.iter() {
+            v.push_reserved(value.clone());
+        }
         v
     }
 }

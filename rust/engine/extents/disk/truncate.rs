@@ -74,6 +74,12 @@ pub const fn step_res() -> TxnRes {
         .from_pool()
 }
 
+/// What a transaction needs for a [`truncate_step`] of a map that is inline: none of its own blocks
+/// change.
+pub const fn inline_res() -> TxnRes {
+    TxnRes::new(0, 0).frees(STEP_RECORDS as u32).from_pool()
+}
+
 /// Frees up to [`STEP_RECORDS`] extents at the end of the map, down to file block `from`; the caller
 /// commits or rolls, and calls again until it is done. Leaves a valid, shorter map after each step.
 /// The blocks become `txn.free`d here.

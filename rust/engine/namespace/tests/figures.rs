@@ -75,7 +75,26 @@ fn one_directory(n: u32) {
     println!("  lookup, cached: {:.2} us each", per(n, start));
     let start = Cpu::now();
     for i in 0..n {
-        let name = format!("file-{i}");
+        let (old, new) = (format!("file-{i}"), format!("moved-{i}"));
+        let inode = lookup(&m, &root, old.as_bytes()).unwrap().unwrap();
+        let args = RenameArgs {
+            old_dir: &root,
+            old_name: old.as_bytes(),
+            inode: &inode,
+            new_dir: &root,
+            new_name: new.as_bytes(),
+            target: None,
+            flags: RenameFlags::default(),
+            uid: 0,
+            gid: 0,
+            now: at(1),
+        };
+        rename(&m, &args).unwrap();
+    }
+    println!("  rename: {:.2} us each", per(n, start));
+    let start = Cpu::now();
+    for i in 0..n {
+        let name = format!("moved-{i}");
         let inode = lookup(&m, &root, name.as_bytes()).unwrap().unwrap();
         unlink(&m, &root, name.as_bytes(), &inode, at(1)).unwrap();
         put(&m, inode);
