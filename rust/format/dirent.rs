@@ -160,8 +160,7 @@ impl<'a> Dirent<'a> {
         *key = self.key.to_le_bytes();
         *ino = self.ino.0.to_le_bytes();
         *tail = [self.ftype, len];
-        // As long as the record without its head.
-        name.copy_from_slice(self.name);
+        name.get_mut(..self.name.len())?.copy_from_slice(self.name);
         Some(self.len())
     }
 

@@ -223,7 +223,8 @@ impl<'a> Attr<'a> {
         let (name, payload) = body.split_at_mut_checked(self.name.len())?;
         *head = self.head();
         name.copy_from_slice(self.name);
-        payload.copy_from_slice(self.payload());
+        let from = self.payload();
+        payload.get_mut(..from.len())?.copy_from_slice(from);
         Some(self.record_len())
     }
 
