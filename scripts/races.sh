@@ -45,8 +45,9 @@ sync_points() {
 
 models() {
 	tests shuttle -p latchfs-engine --lib --features shuttle,races ::mutants::
-	tests data-path-shuttle -p latchfs-pagecache --test models --features shuttle,races \
-		mutants::
+	# as in tools/testing/host/models.sh: these are ten times as slow
+	LATCHFS_SCHEDULES=${LATCHFS_SCHEDULES:-20000} tests data-path-shuttle \
+		-p latchfs-pagecache --test models --features shuttle,races mutants::
 }
 
 # vm [NAME...]: the reproducers in the virtual machine

@@ -136,7 +136,7 @@ impl World {
     }
 
     /// Nobody is at work any more: checks the observables, and that the page cache, the extent index
-    /// and the disk say the same. Returns what the cells are.
+    /// and the disk say the same; unmounts. Returns what the cells are.
     pub fn end(self) -> Vec<u8> {
         let Self { m, file, space } = self;
         let file = Arc::into_inner(file).expect("nobody else has the file");
@@ -159,6 +159,8 @@ impl World {
         let now = m.alloc().available() + file.inode.attrs().blocks;
         assert_eq!(now, space, "reserved space without an owner");
         file.close();
+        // Also because a mount that was not unmounted keeps its memory.
+        m.unmount().expect("unmount");
         cached
     }
 }
