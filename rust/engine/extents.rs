@@ -20,6 +20,7 @@ pub mod index;
 #[cfg(latchfs_races)]
 mod mutants;
 pub mod ordered;
+mod promise;
 mod range;
 pub(crate) mod reclaim;
 pub(crate) mod reserve;
@@ -127,6 +128,11 @@ impl<'a> Extents<'a> {
         self.inner
     }
 
+    /// Mappings that were handed out are not to be used any more, whatever they are.
+    pub(crate) fn revoke(&mut self) {
+        self.stale = true;
+    }
+
     /// The cookie of mappings handed out now.
     pub fn seq(&self) -> u64 {
         self.inode.file.seq()
@@ -225,32 +231,6 @@ impl<'a> Extents<'a> {
             hole,
             range,
         }))
-    }
-
-    /// Pays for the conversion of an unwritten range, so that writeback of data over it cannot fail
-    /// for space: takes the metadata blocks from free space, or from the hidden pool when there is
-    /// none. `piece` is what [`Self::lookup`] said. ENOSPC if even the pool is empty; ENOMEM.
-    pub fn promise(&mut self, piece: &Piece, range: Range<FileBlock>) -> Result<Piece> {
-        let View::Unwritten {
-            promised: false, ..
-        } = piece.view
-        else {
-            return Ok(piece.clip(range));
-        };
-        let part = piece.clip(range);
-        let View::Unwritten { at, .. } = part.view else {
-            return Err(Error::new(Errno::UCLEAN));
-        };
-        self.inner.index.try_reserve(CHANGE_NODES)?;
-        let mut after = self.counts();
-        after.promised = after.promised.saturating_add(part.len);
-        self.reserve_meta(after, true)?;
-        self.inner.index.replace(
-            piece,
-            part.file..part.end(),
-            Mapping::Owned(Owned::Promised(at)),
-        )?;
-        self.lookup(part.file)
     }
 
     /// Turns the Delayed blocks of `range` that begin it into blocks in flight, as a part of the open

@@ -81,13 +81,20 @@ impl Extents<'_> {
         range: Range<FileBlock>,
     ) -> Result<Piece> {
         let part = piece.clip(range);
-        let View::Unwritten { at, promised } = part.view else {
+        let View::Unwritten {
+            at,
+            promised,
+            appended,
+        } = part.view
+        else {
             return Err(Error::new(Errno::UCLEAN));
         };
         self.inner.index.try_reserve(CHANGE_NODES)?;
         let mut after = self.counts();
         after.converting = after.converting.saturating_add(part.len);
-        if promised {
+        if appended {
+            after.appended = after.appended.saturating_sub(part.len);
+        } else if promised {
             after.promised = after.promised.saturating_sub(part.len);
         }
         self.reserve_meta(after, true)?;

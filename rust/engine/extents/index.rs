@@ -7,7 +7,8 @@
 //! * [`Cached`]: a piece of the extent map on disk. May be dropped at any time, and read again.
 //! * [`Owned`]: exists here only. `Delayed` is written data without blocks yet, and owns the space
 //!   reserved for it; `InFlight` is being written, and owns its blocks through its ordered extent;
-//!   `Promised` is an unwritten extent with dirty data over it, whose conversion is paid for.
+//!   `Promised` is an unwritten extent with dirty data over it, whose conversion is paid for; it is
+//!   `appended` if that data was behind the end of the file when it was written.
 //!
 //! What no entry covers is *not cached*: neither a hole nor anything else until it has been read
 //! from disk (rules M19). Holes are entries.
@@ -62,10 +63,21 @@ pub(crate) enum Owned {
     /// Data without blocks.
     Delayed(Delayed),
     /// An unwritten extent on disk that will be converted; the metadata blocks its conversion can
-    /// need are reserved with the inode.
-    Promised(DiskBlock),
+    /// need are reserved with the inode. Not all of it need have data: who was promised blocks may
+    /// have failed before he wrote.
+    Promised(Promised),
     /// Data on its way to the disk.
     InFlight(InFlight),
+}
+
+/// An unwritten extent that will be converted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Promised {
+    /// First block.
+    pub(crate) at: DiskBlock,
+    /// Each block has data in the page cache that was behind the end of the file when it was
+    /// written, so the size on disk waits for it. Exact: it would wait for ever for what never comes.
+    pub(crate) appended: bool,
 }
 
 /// Where data on its way goes.
@@ -114,6 +126,8 @@ pub enum View {
         at: DiskBlock,
         /// Whether a conversion is paid for.
         promised: bool,
+        /// Whether there is data above it that was appended to the file.
+        appended: bool,
     },
     /// Blocks with data.
     Written {
@@ -147,9 +161,14 @@ impl View {
     pub(crate) fn skip(self, n: u64) -> Self {
         match self {
             View::Hole | View::Delayed => self,
-            View::Unwritten { at, promised } => View::Unwritten {
+            View::Unwritten {
+                at,
+                promised,
+                appended,
+            } => View::Unwritten {
                 at: at.saturating_add(n),
                 promised,
+                appended,
             },
             View::Written { at } => View::Written {
                 at: at.saturating_add(n),
@@ -193,12 +212,14 @@ impl Mapping {
             Mapping::Cached(Cached::Unwritten(at)) => View::Unwritten {
                 at: *at,
                 promised: false,
+                appended: false,
             },
             Mapping::Cached(Cached::Written(at)) => View::Written { at: *at },
             Mapping::Owned(Owned::Delayed(_)) => View::Delayed,
-            Mapping::Owned(Owned::Promised(at)) => View::Unwritten {
-                at: *at,
+            Mapping::Owned(Owned::Promised(p)) => View::Unwritten {
+                at: p.at,
                 promised: true,
+                appended: p.appended,
             },
             Mapping::Owned(Owned::InFlight(f)) => View::InFlight {
                 at: f.at,
@@ -218,8 +239,10 @@ pub struct Counts {
     pub in_flight: u64,
     /// On their way to unwritten extents.
     pub converting: u64,
-    /// Unwritten extents that will be converted.
+    /// Unwritten extents that will be converted, without those that are `appended`.
     pub promised: u64,
+    /// Unwritten extents that will be converted and have data that was appended to the file.
+    pub appended: u64,
 }
 
 /// The extent index of one file. See the module's text.
@@ -280,6 +303,7 @@ impl ExtentIndex {
                 in_flight: 0,
                 converting: 0,
                 promised: 0,
+                appended: 0,
             },
             meta: None,
             window: None,
@@ -383,15 +407,17 @@ impl ExtentIndex {
     }
 
     /// The first block from `from` on whose data the disk does not have although the page cache
-    /// did: delayed, or in flight from the page cache. A direct write in flight holds nothing back.
+    /// did: delayed, appended above an unwritten extent, or in flight from the page cache. A direct
+    /// write in flight holds nothing back.
     pub(crate) fn first_unsettled(&self, from: FileBlock) -> Option<FileBlock> {
         let Counts {
             delayed,
             in_flight,
             converting,
-            ..
+            appended,
+            promised: _,
         } = self.counts;
-        if delayed == 0 && in_flight == 0 && converting == 0 {
+        if delayed == 0 && in_flight == 0 && converting == 0 && appended == 0 {
             return None;
         }
         let mut at = self
@@ -402,6 +428,9 @@ impl ExtentIndex {
             let (key, entry) = self.map.get(slot)?;
             match &entry.mapping {
                 Mapping::Owned(Owned::Delayed(_)) => return Some(FileBlock(key).max(from)),
+                Mapping::Owned(Owned::Promised(p)) if p.appended => {
+                    return Some(FileBlock(key).max(from));
+                }
                 Mapping::Owned(Owned::InFlight(f)) if f.io.is_buffered() => {
                     return Some(FileBlock(key).max(from));
                 }

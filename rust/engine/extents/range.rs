@@ -8,7 +8,7 @@
 
 use super::{
     disk,
-    index::{Cached, Delayed, Mapping, Owned, CHANGE_NODES},
+    index::{Cached, Delayed, Mapping, Owned, Promised, CHANGE_NODES},
     Extents, HoleClaim, Piece, View,
 };
 use crate::{
@@ -69,6 +69,7 @@ impl HoleClaim<'_, '_> {
             view: View::Unwritten {
                 at,
                 promised: false,
+                appended: false,
             },
         })
     }
@@ -137,7 +138,11 @@ impl Extents<'_> {
         };
         let claim = d.take_claim().ok_or_else(lost)?;
         txn.use_claim(claim)?;
-        let what = Owned::Promised(blocks.start);
+        // It holds the size on disk back as it did.
+        let what = Owned::Promised(Promised {
+            at: blocks.start,
+            appended: true,
+        });
         self.inner.index.put_owned(range.start..end, what)?;
         self.stale = true;
         self.trim_meta();
@@ -147,6 +152,7 @@ impl Extents<'_> {
             view: View::Unwritten {
                 at: blocks.start,
                 promised: true,
+                appended: true,
             },
         })
     }
@@ -183,7 +189,7 @@ impl Extents<'_> {
                 return Ok(range.end);
             }
             View::InFlight { .. } => return Err(Error::new(Errno::BUSY)),
-            View::Unwritten { at, promised } if how == Clear::Unwritten => {
+            View::Unwritten { at, promised, .. } if how == Clear::Unwritten => {
                 if promised {
                     // Nothing dirty is above it any more.
                     self.settle(piece, Cached::Unwritten(at), false)?;

@@ -77,6 +77,7 @@ pub(crate) fn records(counts: &Counts) -> u64 {
         .saturating_add(counts.in_flight)
         .saturating_add(counts.converting.saturating_mul(2))
         .saturating_add(counts.promised.saturating_mul(2))
+        .saturating_add(counts.appended.saturating_mul(2))
 }
 
 impl Extents<'_> {

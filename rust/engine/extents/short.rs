@@ -3,15 +3,16 @@
 //! Blocks that the file ended inside of when more was appended to it.
 //!
 //! Such a block may be on disk already with what it had before, and what was appended in it is in the
-//! page cache only. The extent map does not show that: the block is written. Until it has been
-//! written again, the size on disk must not go past the byte up to which the disk has it, or a crash
+//! page cache only. The extent map does not show that: the block is written, or reads as zeroes as it
+//! did before. Until it has been written again, the size on disk must not go past the byte up to which the disk has it, or a crash
 //! would show zeros in the middle of what was appended. XFS and ext4 go past it: their order is by
 //! blocks.
 //!
 //! A write notes the block before it looks at the map, so whatever becomes of the block between the
-//! two is seen. There are as many as blocks were appended to and not written since: usually one.
+//! two is seen. What it notes goes when the data has reached the disk, is lost, or was not written after
+//! all, and with a truncation. There are as many as blocks were appended to and not written since: usually one.
 
-use super::index::{ExtentIndex, View};
+use super::index::ExtentIndex;
 use crate::{
     format::units::{FileBlock, BLOCK_SIZE},
     sys,
@@ -79,8 +80,7 @@ impl ExtentIndex {
         self.short.clear();
     }
 
-    /// The byte that a size on disk of `size` cannot go past. Only a block that is written holds it
-    /// back here; those that are on their way do so themselves.
+    /// The byte that a size on disk of `size` cannot go past.
     pub(crate) fn first_short(&mut self, size: u64) -> Option<u64> {
         // What is in front of it an fsync has seen to.
         self.each_short(|short| {
@@ -88,11 +88,6 @@ impl ExtentIndex {
                 short.done = short.want;
             }
         });
-        let is_written = |short: &&Short| {
-            let piece = self.lookup(short.block);
-            piece.is_none_or(|piece| matches!(piece.view, View::Written { .. }))
-        };
-        let held = self.short.iter().filter(is_written);
-        held.map(|short| short.done).min()
+        self.short.iter().map(|short| short.done).min()
     }
 }

@@ -80,7 +80,8 @@ pub fn ioend_complete(
                     e
                 );
                 m.note_error(&e, inode.ino.0, 0);
-                abandon(m, inode, at..range.end);
+                abandon(m, inode, at..range.end, done.end);
+                size::let_go(m, inode);
                 return Err(e);
             }
         }
@@ -99,7 +100,7 @@ impl Done {
     /// All of it is recorded.
     fn tell(&self, extents: &mut Extents<'_>) {
         if self.failed {
-            size::data_lost(extents, self.start..super::block_end(self.end));
+            size::data_lost(extents, self.start, self.end);
         } else {
             size::data_done(extents, self.start, self.end);
         }
@@ -181,7 +182,7 @@ fn step(
     if at >= range.end {
         done.tell(&mut extents);
     }
-    let size = size::settled(&mut extents, inode);
+    let size = size::settled(extents.inner(), inode);
     let core = &mut extents.inner().core;
     core.disk_size = size;
     core.bump();
@@ -215,7 +216,7 @@ fn make_plan(
     }
     if first.is_none() {
         done.tell(&mut extents);
-        let size = size::settled(&mut extents, inode);
+        let size = size::settled(extents.inner(), inode);
         extents.trim_meta();
         if size == extents.inner().core.disk_size {
             return Ok(None);
@@ -310,7 +311,8 @@ fn record(
 
 /// The completion failed: nothing of `range` stays in flight. Blocks that no record has are given
 /// back, the data is lost, and the caller reports it.
-fn abandon(m: &Arc<Mount>, inode: &Inode, range: Range<FileBlock>) {
+fn abandon(m: &Arc<Mount>, inode: &Inode, range: Range<FileBlock>, end: u64) {
+    let first = range.start;
     let mut inner = inode.ilock.write();
     let mut extents = Extents::new(m, inode, &mut inner, IndexStock::none());
     let mut at = range.start;
@@ -339,5 +341,6 @@ fn abandon(m: &Arc<Mount>, inode: &Inode, range: Range<FileBlock>) {
         }
         at = piece.end();
     }
+    size::data_lost(&mut extents, first, end);
     extents.trim_meta();
 }

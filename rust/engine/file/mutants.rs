@@ -36,10 +36,10 @@ pub(super) fn map_unchecked(
     let mut extents = Extents::new(m, inode, &mut inner, IndexStock::none());
     let (piece, new) = match seen.view {
         View::Hole => (extents.overwrite_delayed(seen.file..seen.end())?, true),
-        _ => (extents.promise(&seen, range)?, false),
+        _ => (extents.promise(&seen, range, false)?, false),
     };
     if new {
-        size::delayed(inode, extents.inner(), piece.file..piece.end());
+        size::held(inode, extents.inner(), piece.file..piece.end());
     }
     Ok((piece, extents.seq(), new))
 }

@@ -7,8 +7,10 @@
 //! garbage at its end after a crash (rules M15):
 //!
 //! ```text
-//! disk_size := min(done_end, first delayed or in-flight byte at or above disk_size)
+//! disk_size := min(done_end, first unsettled byte at or above disk_size)
 //! ```
+//!
+//! Unsettled is what is delayed, appended above an unwritten extent (`extents::promise`), or in flight.
 //!
 //! `i_size` is not in it: data was cut at the size that the page cache had when it was submitted, so
 //! its end is the proof that the file was that long; a truncation since has set `done_end`. Our copy of
@@ -25,7 +27,9 @@
 //! page cache only. Nor does it go past what the disk has of a block that was appended to (`short`).
 //!
 //! `done_end` is the highest end of data that has reached the disk. Every completion and every fsync
-//! recompute it; nothing else logs a size.
+//! recompute the size, and so does everybody who takes something away that may have held it back
+//! (punching, a short write, data that is lost): no completion may come any more, and a file that
+//! leaves memory is cut where its size on disk is.
 
 use super::byte;
 use crate::{
@@ -37,7 +41,7 @@ use crate::{
         txn::TxnRes,
     },
     format::units::FileBlock,
-    sys::{self, Arc, NofsScope},
+    sys::{self, pr_err, Arc, NofsScope},
 };
 use core::ops::Range;
 
@@ -55,9 +59,16 @@ pub(super) fn data_done(extents: &mut Extents<'_>, start: FileBlock, end: u64) {
     inner.index.has_data(start, end);
 }
 
-/// Data of blocks `range` was lost, and that was said: it is not waited for any more. ILOCK exclusive.
-pub(super) fn data_lost(extents: &mut Extents<'_>, range: Range<FileBlock>) {
-    extents.inner().index.has_data(range.start, byte(range.end));
+/// Data from block `start` up to byte `end` was lost, and that was said: it is not waited for any more.
+/// What was appended behind `end` since is. ILOCK exclusive.
+pub(super) fn data_lost(extents: &mut Extents<'_>, start: FileBlock, end: u64) {
+    let inner = extents.inner();
+    let tail = FileBlock::of_byte(inner.core.disk_size);
+    if start <= tail && end > byte(tail) {
+        // Or the size would stay in this block until somebody writes it again.
+        inner.index.tail_fresh = true;
+    }
+    inner.index.has_data(start, end);
 }
 
 /// The highest end of data that has reached the disk. ILOCK exclusive.
@@ -67,8 +78,7 @@ fn done_end(inner: &InodeInner, inode: &Inode) -> u64 {
 
 /// The size on disk as things are. Never smaller than it was: only a truncation does that. ILOCK
 /// exclusive.
-pub(super) fn settled(extents: &mut Extents<'_>, inode: &Inode) -> u64 {
-    let inner = extents.inner();
+pub(super) fn settled(inner: &mut InodeInner, inode: &Inode) -> u64 {
     let old = inner.core.disk_size;
     let mut size = done_end(inner, inode);
     sys::mutant!(SizeEarly => return inode.file.i_size().max(size).max(old));
@@ -98,9 +108,9 @@ pub(super) fn settled(extents: &mut Extents<'_>, inode: &Inode) -> u64 {
     size.max(old)
 }
 
-/// Blocks `range` have become Delayed. Those behind the end of the file hold the size on disk back.
-/// ILOCK exclusive.
-pub(super) fn delayed(inode: &Inode, inner: &mut InodeInner, range: Range<FileBlock>) {
+/// Data is going to be written to blocks `range`, which have become Delayed or are marked as appended.
+/// Those behind the end of the file hold the size on disk back. ILOCK exclusive.
+pub(super) fn held(inode: &Inode, inner: &mut InodeInner, range: Range<FileBlock>) {
     let end = FileBlock::of_byte(inode.file.i_size());
     if range.end > end {
         let low = range.start.max(end);
@@ -194,9 +204,27 @@ pub fn settle_size(m: &Arc<Mount>, inode: &InodeRef, upto: u64) -> Result {
 /// The size on disk as an fsync leaves it. What is unsettled in front of `upto` became so while the
 /// fsync was at work. Failed writes do not come here: the fsync has ended with their error.
 fn reached(extents: &mut Extents<'_>, inode: &Inode, upto: u64) -> u64 {
-    let size = settled(extents, inode);
+    let size = settled(extents.inner(), inode);
     let done = done_end(extents.inner(), inode);
     size.max(upto.min(done).min(inode.file.i_size()))
+}
+
+/// Something that may have held the size on disk back is gone, and no completion comes of it: logs
+/// the size that goes with what is left. Rarely anything. May sleep; locks as for a completion, so a
+/// folio may be locked. Errors are logged: another completion may do it yet.
+pub(super) fn let_go(m: &Arc<Mount>, inode: &InodeRef) {
+    let lags = {
+        let _nofs = NofsScope::enter();
+        let mut inner = inode.ilock.write();
+        settled(&mut inner, inode) != inner.core.disk_size
+    };
+    if !lags || m.is_shutdown() || m.read_only() {
+        return;
+    }
+    // Not bounded by our copy of the file's size, which may be older than what reached the disk.
+    if let Err(e) = log_settled(m, inode, |extents| settled(extents.inner(), inode)) {
+        pr_err!("inode {}: size on disk not set: {}\n", inode.ino, e);
+    }
 }
 
 /// Logs the size if it can be larger than the disk knows.
@@ -211,11 +239,19 @@ fn log_size(m: &Arc<Mount>, inode: &InodeRef, upto: u64) -> Result {
     if inode.file.i_size() <= inode.file.disk_size() || !behind(inode) {
         return Ok(());
     }
+    log_settled(m, inode, |extents| reached(extents, inode, upto))
+}
+
+fn log_settled(
+    m: &Arc<Mount>,
+    inode: &InodeRef,
+    size: impl FnOnce(&mut Extents<'_>) -> u64,
+) -> Result {
     let mut txn = m.begin(SIZE_ONLY)?;
     let mut inner = inode.ilock.write();
     txn.join_inode(inode)?;
     let mut extents = Extents::new(m, inode, &mut inner, IndexStock::none());
-    let size = reached(&mut extents, inode, upto);
+    let size = size(&mut extents);
     let core = &mut extents.inner().core;
     core.disk_size = size;
     core.bump();

@@ -5,7 +5,7 @@
 #[cfg(latchfs_races)]
 use super::mutants;
 use super::{
-    blocks,
+    block_end, blocks,
     bmap::{check_range, is_dirty},
     byte, size, Bmap,
 };
@@ -13,10 +13,10 @@ use crate::{
     engine::{
         error::{Error, Result},
         extents::{Claimed, Extents, IndexStock, Piece, View},
-        inode::{Inode, InodeInner},
+        inode::{Inode, InodeInner, InodeRef},
         mount::Mount,
     },
-    format::units::FileBlock,
+    format::{limits::MAX_FILE_BLOCKS, units::FileBlock},
     sys::{
         self, pr_err,
         witness::{CleanRange, InvalidateExcl, LockedFolio},
@@ -29,38 +29,62 @@ use core::ops::Range;
 /// written.
 const MOST: u64 = 4096;
 
-/// Whether data can go into the page cache over `piece` as it is.
-fn is_ready(piece: &Piece) -> bool {
+/// What of `piece`, if anything, data can go into the page cache over as it is, from block `at` of it
+/// on. Data from block `behind` on is appended to the file.
+fn ready(piece: Piece, at: FileBlock, behind: FileBlock) -> Option<Piece> {
     match piece.view {
         View::Hole
         | View::Unwritten {
             promised: false, ..
-        } => false,
+        } => None,
+        View::Unwritten {
+            appended: false, ..
+        } if piece.end() > behind => (at < behind).then(|| piece.clip(piece.file..behind)),
         View::Delayed | View::Unwritten { .. } | View::Written { .. } | View::InFlight { .. } => {
-            true
+            Some(piece)
         }
     }
 }
 
 /// Makes the start of `range` writable. Returns the piece, and whether it is new.
-fn prepare(extents: &mut Extents<'_>, range: Range<FileBlock>) -> Result<(Piece, bool)> {
-    match extents.claim_hole(range.clone())? {
-        Claimed::Hole(hole) => Ok((hole.fill_delayed()?, true)),
-        Claimed::Mapped(piece) => Ok((extents.promise(&piece, range)?, false)),
+fn prepare(
+    extents: &mut Extents<'_>,
+    range: Range<FileBlock>,
+    behind: FileBlock,
+) -> Result<(Piece, bool)> {
+    let at = range.start;
+    let piece = match extents.claim_hole(range.clone())? {
+        Claimed::Hole(hole) => return Ok((hole.fill_delayed()?, true)),
+        Claimed::Mapped(piece) => piece,
+    };
+    if let Some(piece) = ready(piece, at, behind) {
+        return Ok((piece, false));
     }
+    let appended = at >= behind;
+    let end = if appended {
+        range.end
+    } else {
+        range.end.min(behind)
+    };
+    let piece = extents.promise(&piece, at..end, appended)?;
+    let piece = ready(piece, at, behind).ok_or_else(|| Error::new(Errno::UCLEAN))?;
+    Ok((piece, false))
 }
 
-/// The piece at the start of `range` and the cookie, made writable if it is not.
+/// The piece at the start of `range` and the cookie, made writable if it is not. What is written from
+/// block `behind` on is appended to the file.
 fn map_for_write(
     m: &Arc<Mount>,
     inode: &Inode,
     range: Range<FileBlock>,
+    behind: FileBlock,
     nowait: bool,
 ) -> Result<(Piece, u64, bool)> {
     let again = || Error::new(Errno::AGAIN);
-    let ready = |inner: &InodeInner| {
+    let known = |inner: &InodeInner| {
         let piece = inner.index.lookup(range.start)?;
-        is_ready(&piece).then(|| (piece, inode.file.seq(), false))
+        let piece = ready(piece, range.start, behind)?;
+        Some((piece, inode.file.seq(), false))
     };
     {
         let inner = if nowait {
@@ -68,7 +92,7 @@ fn map_for_write(
         } else {
             inode.ilock.read()
         };
-        if let Some(found) = ready(&inner) {
+        if let Some(found) = known(&inner) {
             inode.file.reference();
             return Ok(found);
         }
@@ -93,10 +117,9 @@ fn map_for_write(
         return Err(Error::new(Errno::STALE));
     }
     let mut extents = Extents::new(m, inode, &mut inner, stock);
-    let (piece, new) = prepare(&mut extents, range)?;
-    if new {
-        let end = piece.file.saturating_add(piece.len);
-        size::delayed(inode, extents.inner(), piece.file..end);
+    let (piece, new) = prepare(&mut extents, range, behind)?;
+    if new || matches!(piece.view, View::Unwritten { appended: true, .. }) {
+        size::held(inode, extents.inner(), piece.file..piece.end());
     }
     Ok((piece, extents.seq(), new))
 }
@@ -133,9 +156,10 @@ pub fn write_begin(
         let mut inner = inner.ok_or_else(|| Error::new(Errno::AGAIN))?;
         inner.index.append_to(short);
     }
-    let mapped = map_for_write(m, inode, range, nowait);
+    let behind = block_end(inode.file.i_size());
+    let mapped = map_for_write(m, inode, range, behind, nowait);
     if appends.is_some() && mapped.is_err() {
-        not_appended(inode);
+        not_appended(m, inode);
     }
     let (piece, seq, new) = mapped?;
     let mut map = Bmap::of(&piece, seq, is_dirty(m, inode, pos.saturating_add(len)));
@@ -144,10 +168,19 @@ pub fn write_begin(
     Ok(map)
 }
 
-/// A write that was to make the file longer did not, or not so much.
-fn not_appended(inode: &Inode) {
+/// A write that was to make the file longer did not, or not so much. What waits for data behind the
+/// end of the file waits for nothing: i_rwsem is held exclusively.
+fn not_appended(m: &Arc<Mount>, inode: &Inode) {
     let size = inode.file.i_size();
-    inode.ilock.write().index.appended(size);
+    // Reclaim takes the ILOCKs of inodes it evicts.
+    let _nofs = NofsScope::enter();
+    let mut inner = inode.ilock.write();
+    let mut extents = Extents::new(m, inode, &mut inner, IndexStock::none());
+    extents.inner().index.appended(size);
+    let behind = block_end(size)..FileBlock(MAX_FILE_BLOCKS);
+    if let Err(e) = extents.not_appended(behind) {
+        pr_err!("inode {}: short write not undone: {}\n", inode.ino, e);
+    }
 }
 
 /// The end of a buffered write of which `written` bytes from `pos` came into the page cache. `new`
@@ -156,7 +189,7 @@ fn not_appended(inode: &Inode) {
 /// scanned for what is not dirty there (`iomap_write_delalloc_release`), which ends in
 /// [`punch_delayed`]. The size was told by `set_isize` before. May sleep for the ILOCK.
 pub fn write_end(
-    _m: &Arc<Mount>,
+    m: &Arc<Mount>,
     inode: &Inode,
     pos: u64,
     len: u64,
@@ -164,7 +197,7 @@ pub fn write_end(
     new: bool,
 ) -> Option<(u64, u64)> {
     if written < len && pos.saturating_add(len) > inode.file.i_size() {
-        not_appended(inode);
+        not_appended(m, inode);
     }
     if !new || written >= len {
         return None;
@@ -181,10 +214,11 @@ pub fn write_end(
 
 /// Takes Delayed extents away that a short write left without data: of clean ranges only, under the
 /// exclusive invalidate lock, so that no fault can be between its mapping and its dirty folio (seed
-/// 004). Everything else in the range stays. Called with a folio locked or not. May sleep.
+/// 004). Everything else in the range stays. Called with a folio locked or not. May sleep: a
+/// transaction, if the size on disk had to wait for them.
 pub fn punch_delayed(
     m: &Arc<Mount>,
-    inode: &Inode,
+    inode: &InodeRef,
     lock: &InvalidateExcl<'_>,
     clean: &CleanRange<'_>,
 ) {
@@ -197,11 +231,18 @@ pub fn punch_delayed(
     }
     let range = blocks(clean.start(), clean.end().saturating_sub(clean.start()));
     sys::sync_point!("wend.before_punch", inode.ino.0);
-    let mut inner = inode.ilock.write();
-    let mut extents = Extents::new(m, inode, &mut inner, IndexStock::none());
-    if let Err(e) = extents.remove_delayed(range) {
-        pr_err!("inode {}: short write not undone: {}\n", inode.ino, e);
+    {
+        // Reclaim takes the ILOCKs of inodes it evicts.
+        let _nofs = NofsScope::enter();
+        let mut inner = inode.ilock.write();
+        let mut extents = Extents::new(m, inode, &mut inner, IndexStock::none());
+        match extents.remove_delayed(range) {
+            Ok(0) => return,
+            Ok(_) => {}
+            Err(e) => pr_err!("inode {}: short write not undone: {}\n", inode.ino, e),
+        }
     }
+    size::let_go(m, inode);
 }
 
 /// Mapping for a write fault (`IOMAP_WRITE | IOMAP_FAULT`). As [`write_begin`], but nothing is `new`:
@@ -220,7 +261,10 @@ pub fn mkwrite_begin(
     if folio.ino() != inode.ino.0 || !folio.covers(pos, len) {
         return Err(Error::new(Errno::INVAL));
     }
-    let (piece, seq, _) = map_for_write(m, inode, blocks(pos, len.max(1)), false)?;
+    // Nothing is appended by a store.
+    let behind = FileBlock(MAX_FILE_BLOCKS);
+    let range = blocks(pos, len.max(1));
+    let (piece, seq, _) = map_for_write(m, inode, range, behind, false)?;
     Ok(Bmap::of(
         &piece,
         seq,

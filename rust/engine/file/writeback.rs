@@ -6,7 +6,7 @@
 //! needs a folio: neither for ordered extents nor for the completion of other data. It allocates with
 //! `must_*` only: an error here drops data.
 
-use super::{blocks, complete, Bmap, BmapKind};
+use super::{blocks, complete, size, Bmap, BmapKind};
 use crate::{
     engine::{
         error::{Error, Result},
@@ -161,21 +161,31 @@ pub fn writeback_undo(
 }
 
 /// Writeback of the folio fails from `pos` on, and iomap drops its dirty data: drops the Delayed
-/// extents under it, which nobody would ever write. Safe with the folio lock alone: who dirties the
-/// folio again maps under its lock, or checks the cookie under it. May sleep.
-pub fn writeback_discard(m: &Arc<Mount>, inode: &Inode, folio: &LockedFolio<'_>, pos: u64) {
+/// extents under it, which nobody would ever write, and does not wait for it any more. Safe with the
+/// folio lock alone: who dirties the folio again maps under its lock, or checks the cookie under it. May
+/// sleep: a transaction, if the size on disk had to wait for the data.
+pub fn writeback_discard(m: &Arc<Mount>, inode: &InodeRef, folio: &LockedFolio<'_>, pos: u64) {
     sys::mutant!(Seed004Discard => return);
     let pos = pos.max(folio.pos());
     if folio.ino() != inode.ino.0 || pos >= folio.end() {
         return;
     }
-    let _nofs = NofsScope::enter();
-    let range = blocks(pos, folio.end().saturating_sub(pos));
-    let mut inner = inode.ilock.write();
-    let mut extents = Extents::new(m, inode, &mut inner, IndexStock::none());
-    match extents.remove_delayed(range) {
-        Ok(0) => {}
-        Ok(n) => pr_err!("inode {}: {} dirty blocks at {} lost\n", inode.ino, n, pos),
-        Err(e) => pr_err!("inode {}: delayed blocks not dropped: {}\n", inode.ino, e),
+    {
+        let _nofs = NofsScope::enter();
+        let range = blocks(pos, folio.end().saturating_sub(pos));
+        let mut inner = inode.ilock.write();
+        let mut extents = Extents::new(m, inode, &mut inner, IndexStock::none());
+        match extents.remove_delayed(range.clone()) {
+            Ok(0) => {}
+            Ok(n) => pr_err!("inode {}: {} dirty blocks at {} lost\n", inode.ino, n, pos),
+            Err(e) => pr_err!("inode {}: delayed blocks not dropped: {}\n", inode.ino, e),
+        }
+        if let Err(e) = extents.not_appended(range.clone()) {
+            pr_err!("inode {}: lost data is waited for: {}\n", inode.ino, e);
+        }
+        size::data_lost(&mut extents, range.start, folio.end());
+        // Somebody may be about to write here who has said so already.
+        extents.revoke();
     }
+    size::let_go(m, inode);
 }

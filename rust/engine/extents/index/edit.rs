@@ -7,7 +7,8 @@
 //! needs new nodes, and the caller has seen to them.
 
 use super::{
-    Cached, Counts, Entry, ExtentIndex, InFlight, Mapping, OrderedExtent, Owned, Piece, Prior, Slot,
+    Cached, Counts, Entry, ExtentIndex, InFlight, Mapping, OrderedExtent, Owned, Piece, Prior,
+    Promised, Slot,
 };
 use crate::{
     engine::error::{Error, Result},
@@ -22,9 +23,7 @@ impl Mapping {
         match self {
             Mapping::Cached(c) => Mapping::Cached(c.skip(at)),
             Mapping::Owned(Owned::Delayed(d)) => Mapping::Owned(Owned::Delayed(d.split(at, len))),
-            Mapping::Owned(Owned::Promised(b)) => {
-                Mapping::Owned(Owned::Promised(b.saturating_add(at)))
-            }
+            Mapping::Owned(Owned::Promised(p)) => Mapping::Owned(Owned::Promised(p.skip(at))),
             Mapping::Owned(Owned::InFlight(f)) => Mapping::Owned(Owned::InFlight(InFlight {
                 at: f.at.saturating_add(at),
                 prior: f.prior,
@@ -40,7 +39,7 @@ impl Mapping {
             (Mapping::Owned(a), Mapping::Owned(b)) => match (a, b) {
                 // A claim covers the first blocks of an entry, so the second may not have one.
                 (Owned::Delayed(_), Owned::Delayed(b)) => b.claim().is_none(),
-                (Owned::Promised(a), Owned::Promised(b)) => a.saturating_add(len) == *b,
+                (Owned::Promised(a), Owned::Promised(b)) => a.skip(len) == *b,
                 (Owned::InFlight(a), Owned::InFlight(b)) => {
                     a.at.saturating_add(len) == b.at
                         && a.prior == b.prior
@@ -64,6 +63,7 @@ impl Mapping {
         match self {
             Mapping::Cached(_) => {}
             Mapping::Owned(Owned::Delayed(_)) => change(&mut counts.delayed),
+            Mapping::Owned(Owned::Promised(p)) if p.appended => change(&mut counts.appended),
             Mapping::Owned(Owned::Promised(_)) => change(&mut counts.promised),
             Mapping::Owned(Owned::InFlight(f)) => match f.prior {
                 Prior::Hole => change(&mut counts.in_flight),
@@ -80,6 +80,16 @@ impl Cached {
             Cached::Hole => self,
             Cached::Unwritten(at) => Cached::Unwritten(at.saturating_add(n)),
             Cached::Written(at) => Cached::Written(at.saturating_add(n)),
+        }
+    }
+}
+
+impl Promised {
+    /// The same for a range that begins `n` blocks later.
+    fn skip(self, n: u64) -> Self {
+        Self {
+            at: self.at.saturating_add(n),
+            ..self
         }
     }
 }

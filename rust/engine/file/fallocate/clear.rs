@@ -34,11 +34,16 @@ impl Change<'_> {
     /// file system.
     pub(super) fn clear(&self, range: Range<FileBlock>, how: Clear) -> Result {
         let mut at = range.start;
-        while at < range.end {
-            at = self.clear_step(at..range.end, how)?;
+        let mut result = Ok(());
+        while at < range.end && result.is_ok() {
+            match self.clear_step(at..range.end, how) {
+                Ok(next) => at = next,
+                Err(e) => result = Err(e),
+            }
         }
         // What held the size on disk back may have been here, and no completion comes any more.
-        size::settle_size(self.m, self.inode, 0)
+        size::let_go(self.m, self.inode);
+        result
     }
 
     /// One transaction, or none if the map does not change. Returns where the rest begins.

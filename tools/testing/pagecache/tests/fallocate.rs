@@ -419,7 +419,7 @@ fn delayed_data_gives_its_reservation_to_the_allocation() {
         .expect("fallocate");
     let inner = file.inode.ilock.read();
     let counts = inner.index.counts();
-    assert_eq!((counts.delayed, counts.promised), (0, 8));
+    assert_eq!((counts.delayed, counts.appended), (0, 8));
     drop(inner);
     // The conversion of 8 blocks stays inline, so nothing but the 64 blocks is gone.
     assert_eq!(fs.m.alloc().available(), free - 64);

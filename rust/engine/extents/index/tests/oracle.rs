@@ -37,7 +37,7 @@ enum One {
     Hole,
     Written(u64),
     Unwritten(u64),
-    Promised(u64),
+    Promised(u64, bool),
     Delayed,
     InFlight(u64, Prior),
 }
@@ -53,8 +53,9 @@ fn expand(index: &ExtentIndex) -> Vec<One> {
                 View::Unwritten {
                     at,
                     promised: false,
+                    ..
                 } => One::Unwritten(at.0),
-                View::Unwritten { at, .. } => One::Promised(at.0),
+                View::Unwritten { at, appended, .. } => One::Promised(at.0, appended),
                 View::InFlight { at, prior, .. } => One::InFlight(at.0, prior),
             };
             all[(piece.file.0 + n) as usize] = one;
@@ -126,21 +127,25 @@ fn change(f: &Fixture, index: &mut ExtentIndex, model: &mut [One], rng: &mut Rng
             assert!(matches!(was.mapping, Mapping::Cached(Cached::Hole)));
             put(model, &range, |_| One::Delayed);
         }
-        // An unwritten extent gets data.
+        // An unwritten extent gets data, appended or not, or more, or less of it.
         6 => {
-            let One::Unwritten(disk) = now else {
+            let (One::Unwritten(disk) | One::Promised(disk, _)) = now else {
                 return Ok(false);
             };
             let old = index.lookup(FileBlock(at)).expect("is cached");
             let range = at..at + 1 + rng.below(old.end().0 - at);
-            let what = Mapping::Owned(Owned::Promised(DiskBlock(disk)));
+            let appended = rng.below(2) == 0;
+            let what = Mapping::Owned(Owned::Promised(Promised {
+                at: DiskBlock(disk),
+                appended,
+            }));
             index.replace(&old, blocks(&range), what)?;
-            put(model, &range, |n| One::Promised(disk + n));
+            put(model, &range, |n| One::Promised(disk + n, appended));
         }
         // Data goes in flight: delayed data with blocks of its own, or over an unwritten extent.
         7 => {
             let (disk, prior) = match now {
-                One::Promised(disk) => (disk, Prior::Unwritten),
+                One::Promised(disk, _) => (disk, Prior::Unwritten),
                 One::Delayed => (50_000 + at, Prior::Hole),
                 _ => return Ok(false),
             };
@@ -219,8 +224,13 @@ fn random_changes_against_blocks() {
                 index.check();
                 assert_eq!(expand(&index), model, "seed {seed}, change {done}");
                 let from = rng.below(BLOCKS);
-                let unsettled = (from..BLOCKS)
-                    .find(|b| matches!(model[*b as usize], One::Delayed | One::InFlight(..)));
+                let unsettled = |b: &u64| {
+                    matches!(
+                        model[*b as usize],
+                        One::Delayed | One::InFlight(..) | One::Promised(_, true)
+                    )
+                };
+                let unsettled = (from..BLOCKS).find(unsettled);
                 assert_eq!(
                     index.first_unsettled(FileBlock(from)).map(|b| b.0),
                     unsettled
@@ -261,7 +271,8 @@ fn an_entry_is_never_overwritten() {
             .map(|p| p.view.skip(15 - p.file.0)),
         Some(View::Unwritten {
             at: DiskBlock(905),
-            promised: false
+            promised: false,
+            appended: false,
         })
     );
     index.check();
