@@ -94,7 +94,7 @@ def t_000_a(r):
     v, s = r.v, r.s
     path, ino, block = r.file()
     r.committed(path, 0o640)
-    s(f"arm buf.ioend.after_detach park key={block}")
+    s(f"arm buf.ioend.after_detach park key={block} limit=60000")
     v.fail(block)
     v.probe("push")
     s.held("buf.ioend.after_detach")
@@ -103,7 +103,7 @@ def t_000_a(r):
     v.suspend()
     s("release buf.ioend.after_detach")
     until(lambda: v.ail()["failed"] == 0, "it is not tried again")
-    s(f"arm buf.ioend.before_items park key={block}")
+    s(f"arm buf.ioend.before_items park key={block} limit=60000")
     v.resume()
     s.held("buf.ioend.before_items")
     s(f"arm ail.push.plan count key={block}")
@@ -146,7 +146,7 @@ def t_000_c(r):
     """Unmount while an inode is being freed."""
     v, s = r.v, r.s
     path, _, _ = r.file()
-    s("arm inodegc.item park")
+    s("arm inodegc.item park limit=60000")
     s("arm unmount.push_all count")
     os.unlink(path)
     s.held("inodegc.item")
@@ -269,7 +269,7 @@ def t_002_c(r):
     block = v.inode_block(f"{path}/60")
     v.umount()
     v.mount()
-    s(f"arm eb.read.before_end park key={block}")
+    s(f"arm eb.read.before_end park key={block} limit=60000")
     # names only: the inodes are read ahead
     with os.scandir(path) as entries:
         r.reached(len([e.name for e in entries]) == 64, "names")
@@ -297,7 +297,7 @@ def t_002_d(r):
     block = v.inode_block(first)
     v.umount()
     v.mount()
-    s(f"arm eb.insert.before park key={block}")
+    s(f"arm eb.insert.before park key={block} limit=60000")
     one = Task(lambda: os.chmod(first, 0o640))
     s.held("eb.insert.before")
     two = Task(lambda: os.chmod(second, 0o604))
