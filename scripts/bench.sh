@@ -4,7 +4,7 @@
 #
 #   scripts/bench.sh		the short form, at most 45 minutes
 #   scripts/bench.sh --full	more files and rounds, and mount times of 1 TiB
-#   PROFILE=ROW			where the time of one row goes, by perf, on latchfs
+#   PROFILE=ROW			where the time of one row goes, on latchfs
 #   ROUNDS, FILES, SYNCS, FLUSH_MS, FILESYSTEMS, ROWS (see tools/testing/vm/bench.sh),
 #   DATA_MB, RANDOM_MB, AGE_MB (bench-data.sh)
 #   RST=1			the table as it is in Documentation/performance.rst
@@ -42,15 +42,26 @@ tree=$("$LATCHFS_TOP/scripts/make-tree.sh")
 mkdir -p "$LATCHFS_CACHE/vm"
 out=$LATCHFS_CACHE/vm/bench.out
 rc=0
+look=()
+if [ -n "${PROFILE:-}" ]; then
+	PROFILE_DIR=$(mktemp -d "$LATCHFS_CACHE/vm/profile.XXXX")
+	export PROFILE_DIR
+	trap 'rm -rf "$PROFILE_DIR"' EXIT
+	look=(--share "$PROFILE_DIR" --env PROFILE_DIR --qemu-opt
+		"-chardev socket,path=$PROFILE_DIR/gdb,server=on,wait=off,id=gdb -gdb chardev:gdb")
+	"$LATCHFS_TOP/qemu/profile.py" "$PROFILE_DIR" >"$out.profile" &
+fi
 "$LATCHFS_TOP/qemu/vm.sh" run --kernel base --timeout "$timeout" --mem 3G \
 	--disk "${SIZE:-8G}" --rodisk "$tree/tree.tar" \
 	--env "LATCHFS_KO=$ko" --env ROUNDS --env FILES --env SYNCS --env FLUSH_MS \
-	--env FILESYSTEMS --env ROWS --env PROFILE \
+	--env FILESYSTEMS --env ROWS --env PROFILE ${look[@]+"${look[@]}"} \
 	--env DATA_MB --env RANDOM_MB --env AGE_MB \
 	-- "$LATCHFS_TOP/tools/testing/vm/bench.sh" /dev/vda /dev/vdb >"$out" 2>&1 || rc=$?
 if [ $rc -ne 0 ] || [ -n "${PROFILE:-}" ]; then
 	grep -v '^raw ' "$out" || true
 	[ $rc -eq 0 ] || die "the benchmark failed, results so far: $out"
+	wait
+	cat "$out.profile"
 	exit 0
 fi
 echo "$FILES small files, $SYNCS fsyncs by 1 thread and $((SYNCS * 9 / 2)) by 8; flushes of the device take ${FLUSH_MS:-0} ms"

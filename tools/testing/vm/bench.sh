@@ -6,8 +6,8 @@
 # Prints `raw ROW FS ROUND MICROSECONDS`; scripts/bench-table.py makes the table.
 # Environment: ROUNDS, FILES (of the small files), SYNCS (fsyncs), FILESYSTEMS,
 # FLUSH_MS (what a flush of the device takes, by dm-delay), ROWS (only these),
-# PROFILE=ROW (where the time of that row goes, by perf, on the first of
-# FILESYSTEMS only).
+# PROFILE=ROW (only this row, on the first of FILESYSTEMS; tells qemu/profile.py in
+# PROFILE_DIR when to look).
 set -euo pipefail
 HERE=$(cd "$(dirname "$0")" && pwd)
 . "$HERE/lib.sh"
@@ -57,21 +57,14 @@ wanted() { [ -z "$ROWS" ] || [[ " $ROWS " == *" $1 "* ]]; }
 
 # measure ROW CMD...: CMD prints microseconds
 measure() {
-	local row=$1 time perf
+	local row=$1 time
 	shift
 	sync -f "$MNT"
 	if [ "$row" = "$PROFILE" ]; then
-		# rows are functions of this shell, which perf cannot start
-		perf record -q -e cpu-clock -F 997 -a -g -o "$RUNDIR/perf.data" -- sleep 100000 &
-		perf=$!
+		cat /proc/kallsyms >"$PROFILE_DIR/kallsyms"
+		echo "$row" >"$PROFILE_DIR/phase"
 		"$@" >/dev/null
-		pkill -INT -P $perf sleep || kill -INT $perf
-		wait $perf || true
-		perf report --stdio --no-children -g none -i "$RUNDIR/perf.data" \
-			--percent-limit 0.4 --sort comm,sym 2>/dev/null | grep -v '^#' | grep . | head -n 70
-		echo "---- callers"
-		perf report --stdio --children -g none -i "$RUNDIR/perf.data" \
-			--percent-limit 1 --sort sym 2>/dev/null | grep -v '^#' | grep . | head -n 90
+		echo end >"$PROFILE_DIR/phase"
 		return
 	fi
 	time=$("$@")
