@@ -4,7 +4,10 @@
 //!
 //! What counts in them is how they grow and how many blocks are touched; the times are those of a
 //! host without I/O. Comparisons with other file systems are made in one VM, not here; for them
-//! `latchfs-bench --image FILE` makes a file system of a tebibyte with a million files in it.
+//! `latchfs-bench --image FILE` makes a file system of a tebibyte with a million files in it, and
+//! `latchfs-bench --fill-log FILE` leaves the one in FILE with a full log.
+
+mod fill_log;
 
 use latchfs_engine::engine::{
     inode::{self, InodeRef},
@@ -289,7 +292,8 @@ fn main() -> std::process::ExitCode {
     let result = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => run(),
         ["--image", path] => image(path),
-        _ => Err("usage: latchfs-bench [--image FILE]".into()),
+        ["--fill-log", path] => fill_log::fill_log(path),
+        _ => Err("usage: latchfs-bench [--image FILE | --fill-log FILE]".into()),
     };
     match result {
         Ok(()) => std::process::ExitCode::SUCCESS,
