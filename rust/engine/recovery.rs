@@ -357,6 +357,7 @@ fn apply(
             }
         }
         Record::InodeInit { range, first } => {
+            targets.read_ahead(site, range)?;
             for n in 0..range.len {
                 let block = range.start.saturating_add(u64::from(n));
                 if cancels.covers(block, lsn) {

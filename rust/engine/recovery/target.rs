@@ -12,7 +12,7 @@ use crate::{
         header::{check_header, seal, BlockHeader, BlockKind, Context, Owner},
         inode::InodeSlot,
         log::record::{chunk_ino, LOG_CHUNK},
-        units::{DiskBlock, Ino, Lsn, INODES_PER_BLOCK},
+        units::{BlockRange, DiskBlock, Ino, Lsn, INODES_PER_BLOCK},
         verify::verify_block,
     },
     sys::{self, Block, Device, Errno},
@@ -62,12 +62,24 @@ impl Site<'_> {
 }
 
 impl Target {
-    /// The block at `at`, from the device, or unread if every byte of it will be replaced.
-    pub(super) fn load(site: &Site<'_>, at: DiskBlock, what: What, whole: bool) -> Result<Self> {
+    /// The block at `at`: what was read of it already, else from the device, or unread if every
+    /// byte of it will be replaced.
+    fn load(
+        site: &Site<'_>,
+        at: DiskBlock,
+        what: What,
+        whole: bool,
+        read: Option<Block>,
+    ) -> Result<Self> {
+        let known = read.is_some();
+        let data = match read {
+            Some(data) => data,
+            None => Block::try_zeroed()?,
+        };
         let mut target = Self {
             at,
             what,
-            data: Block::try_zeroed()?,
+            data,
             lsn: None,
             slots: 0,
             changed: false,
@@ -75,7 +87,9 @@ impl Target {
         if whole {
             return Ok(target);
         }
-        site.dev.read_block(at.get(), &mut target.data)?;
+        if !known {
+            site.dev.read_block(at.get(), &mut target.data)?;
+        }
         if let What::Meta(kind, owner) = what {
             let lsn = BlockHeader::of(&target.data).lsn();
             let good = check_header(&target.data, kind, site.context, at, Some(owner)).is_ok()
@@ -218,8 +232,25 @@ pub(super) struct Targets {
     /// Open addressing: place in `list` plus one; 0: empty.
     index: sys::Vec<u32>,
     doubts: sys::Vec<Doubt>,
+    /// Neighbours that were read by one request and not asked for yet, as they are on the device.
+    ahead: Ahead,
     /// Blocks written so far.
     pub(super) written: u64,
+}
+
+/// Blocks read by one request.
+#[derive(Default)]
+struct Ahead {
+    start: DiskBlock,
+    blocks: sys::Vec<Option<Block>>,
+}
+
+impl Ahead {
+    /// The block at `at`, if it is here: once.
+    fn take(&mut self, at: DiskBlock) -> Option<Block> {
+        let n = at.get().checked_sub(self.start.get())?;
+        self.blocks.get_mut(usize::try_from(n).ok()?)?.take()
+    }
 }
 
 impl Targets {
@@ -233,6 +264,7 @@ impl Targets {
             most: n,
             index,
             doubts: sys::Vec::new(),
+            ahead: Ahead::default(),
             written: 0,
         })
     }
@@ -268,7 +300,8 @@ impl Targets {
                 self.flush(site)?;
                 place = self.probe(at);
             }
-            let target = Target::load(site, at, what, whole)?;
+            let read = self.ahead.take(at);
+            let target = Target::load(site, at, what, whole, read)?;
             if self.list.push_within_capacity(target).is_err() {
                 return Err(Error::new(Errno::NOMEM));
             }
@@ -283,8 +316,39 @@ impl Targets {
         Ok(target)
     }
 
+    /// Reads the blocks of `range`, which are about to be asked for, by one request. What cannot be
+    /// read will be read by itself. May sleep. Errors: EIO, ENOMEM.
+    pub(super) fn read_ahead(&mut self, site: &Site<'_>, range: BlockRange) -> Result {
+        let here = |n: u32| {
+            let place = self.probe(range.start.saturating_add(u64::from(n)));
+            self.index.get(place).copied() != Some(0)
+        };
+        // In memory they may be newer.
+        if (0..range.len).any(here) {
+            return Ok(());
+        }
+        let len = range.len as usize;
+        // What is written makes what was read ahead old: now or not at all.
+        if self.list.len().saturating_add(len) > self.most {
+            self.flush(site)?;
+        }
+        let mut blocks = sys::Vec::try_with_capacity(len)?;
+        for _ in 0..len {
+            blocks.try_push(Block::try_zeroed()?)?;
+        }
+        self.ahead.blocks.clear();
+        if site.dev.read_blocks(range.start.get(), &mut blocks).is_ok() {
+            self.ahead.start = range.start;
+            for block in blocks {
+                self.ahead.blocks.try_push(Some(block))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Writes all changed blocks, and forgets all. May sleep. Errors: EIO, ENOMEM.
     pub(super) fn flush(&mut self, site: &Site<'_>) -> Result {
+        self.ahead.blocks.clear();
         sort_by_key(&mut self.list, Target::at);
         let mut run = Run::new()?;
         for target in self.list.iter_mut() {
