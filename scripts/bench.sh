@@ -3,7 +3,7 @@
 # device, as ratios to the best of the three.
 #
 #   scripts/bench.sh		the short form, at most 45 minutes
-#   scripts/bench.sh --full	more files and rounds, and mount times of 1 TiB
+#   scripts/bench.sh --full	more files and rounds, mount times of 1 TiB and with a full log
 #   PROFILE=ROW			where the time of one row goes, on latchfs
 #   ROUNDS, FILES, SYNCS, FLUSH_MS, FILESYSTEMS, ROWS (see tools/testing/vm/bench.sh),
 #   DATA_MB, RANDOM_MB, AGE_MB (bench-data.sh)
@@ -67,4 +67,5 @@ fi
 echo "$FILES small files, $SYNCS fsyncs by 1 thread and $((SYNCS * 9 / 2)) by 8; flushes of the device take ${FLUSH_MS:-0} ms"
 "$LATCHFS_TOP/scripts/bench-table.py" ${RST:+--rst} <"$out"
 [ -z "$full" ] || "$LATCHFS_TOP/scripts/bench-mount.sh"
+[ -z "$full" ] || "$LATCHFS_TOP/scripts/bench-recovery.sh"
 echo "bench: $((SECONDS - t0)) s, every single result in $out"
