@@ -14,6 +14,7 @@
 set -euo pipefail
 HERE=$(cd "$(dirname "$0")" && pwd)
 ROOM=/mnt/fstests
+export PATH=/usr/local/sbin:$PATH
 
 note() { echo "@fstests $*"; }
 give_up() { note "broken $*"; exit 1; }
@@ -60,8 +61,10 @@ load() {
 	latchfs)
 		# copies: faster than the host's files, and nobody builds new ones meanwhile.
 		# `fsck -t latchfs` says 0 when there is no fsck.latchfs.
-		cp "$TOOLS"/{mkfs.latchfs,fsck.latchfs,latchfs} /usr/sbin/
-		[ "$(PATH=/usr/sbin type -P fsck.latchfs)" = /usr/sbin/fsck.latchfs ]
+		# Not where the other mkfs.* are: generic/740 wants a refusal for each of those,
+		# and a latchfs is replaced without a question.
+		cp "$TOOLS"/{mkfs.latchfs,fsck.latchfs,latchfs} /usr/local/sbin/
+		[ "$(type -P fsck.latchfs)" = /usr/local/sbin/fsck.latchfs ]
 		insmod "$LATCHFS_KO"
 		;;
 	*)	modprobe "$FS" 2>/dev/null || grep -qw "$FS" /proc/filesystems ;;
