@@ -134,17 +134,24 @@ pub(super) fn assign(extents: &mut Extents<'_>, inode: &Inode, new_size: u64) {
     inode.file.set_disk_size(inner.core.disk_size);
 }
 
-/// What a write of `len` bytes at `pos` appends in the block that the file ends inside of. i_rwsem is
-/// held exclusively.
-pub(super) fn appends(inode: &Inode, pos: u64, len: u64) -> Option<Short> {
+/// The block that the file ends inside of, if a write of `len` bytes at `pos` goes past that end and
+/// comes by this block. i_rwsem is held exclusively.
+pub(super) fn tail_on_the_way(inode: &Inode, pos: u64, len: u64) -> Option<FileBlock> {
     let size = inode.file.i_size();
     let block = FileBlock::of_byte(size);
     let next = byte(block.saturating_add(1));
-    let end = pos.saturating_add(len);
-    (byte(block) < size && pos < next && end > size).then_some(Short {
+    (byte(block) < size && pos < next && pos.saturating_add(len) > size).then_some(block)
+}
+
+/// What a write of `len` bytes at `pos` appends in the block that it begins in and the file ends inside
+/// of. i_rwsem is held exclusively.
+pub(super) fn appends(inode: &Inode, pos: u64, len: u64) -> Option<Short> {
+    let block = tail_on_the_way(inode, pos, len)?;
+    let next = byte(block.saturating_add(1));
+    (pos >= byte(block)).then_some(Short {
         block,
-        done: size,
-        want: end.min(next),
+        done: inode.file.i_size(),
+        want: pos.saturating_add(len).min(next),
     })
 }
 

@@ -144,6 +144,10 @@ pub fn write_begin(
     check_range(pos, len)?;
     let range = blocks(pos, len.max(1));
     let range = range.start..range.end.min(range.start.saturating_add(MOST));
+    // What is in front of the block that the file ends inside of is a mapping of its own: the write
+    // may fail in it, and then nothing has been appended.
+    let tail = size::tail_on_the_way(inode, pos, len).filter(|tail| range.start < *tail);
+    let range = range.start..tail.map_or(range.end, |tail| range.end.min(tail));
     let appends = size::appends(inode, pos, len);
     if let Some(short) = appends {
         // Reclaim takes the ILOCKs of inodes it evicts.
@@ -162,6 +166,7 @@ pub fn write_begin(
         not_appended(m, inode);
     }
     let (piece, seq, new) = mapped?;
+    let piece = tail.map_or(piece, |tail| piece.clip(piece.file..tail));
     let mut map = Bmap::of(&piece, seq, is_dirty(m, inode, pos.saturating_add(len)));
     map.new = new;
     sys::sync_point!("write.after_begin", inode.ino.0);

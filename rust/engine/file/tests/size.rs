@@ -318,3 +318,34 @@ fn an_fsync_does_not_bring_a_truncated_size_back() {
     fsync_metadata(file.m(), &file.inode, upto, false).unwrap();
     assert_eq!(file.disk_size(), 4 * KB);
 }
+
+/// A write across the end of the file fails before it gets there: nothing has been appended in the
+/// last block, and nobody waits for it.
+#[test]
+fn a_write_that_fails_in_front_of_the_last_block_appends_nothing() {
+    // One of the first two blocks has data, so they are two mappings.
+    for hole in [false, true] {
+        let file = File::new(16384);
+        let at = if hole { 0 } else { 4 * KB };
+        file.write(at, 4 * KB);
+        file.write_back(at, at + 4 * KB);
+        file.truncate(6 * KB);
+        let free = file.available();
+        file.write_short(0, 8 * KB, 0);
+        assert_eq!((delayed_blocks(&file.inode), file.available()), (0, free));
+        // Behind the end, with the last block rewritten by the zeroing if it has data.
+        file.write(8 * KB, 4 * KB);
+        file.write_back(8 * KB, 12 * KB);
+        if !hole {
+            file.write_back(4 * KB, 8 * KB);
+        }
+        assert_eq!(file.disk_size(), 12 * KB);
+        // One that succeeds.
+        file.truncate(10 * KB);
+        file.write_short(5 * KB, 7 * KB, 7 * KB);
+        file.write_back(4 * KB, 8 * KB);
+        assert_eq!(file.disk_size(), 10 * KB);
+        file.write_back(8 * KB, 12 * KB);
+        assert_eq!(file.disk_size(), 12 * KB);
+    }
+}
