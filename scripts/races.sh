@@ -79,7 +79,7 @@ all)	sync_points; models; vm ;;
 esac
 
 awk -F '\t' '
-	BEGIN { line = "%-15s %-26s %-8s %-8s %-5s %-7s %s\n"
+	BEGIN { line = "%-19s %-26s %-8s %-8s %-5s %-7s %s\n"
 		printf line, "race", "reproducer", "where", "reached", "real", "mutant", "damage" }
 	{ printf line, $1, $2, $3, $4, $5, $6, $7 }
 	$4 == "yes" && $5 == "pass" && $6 == "caught" { passed++; next }
