@@ -316,6 +316,16 @@ impl File {
         }
     }
 
+    /// Whether a block of bytes `start .. end` is dirty.
+    pub fn is_dirty(&self, start: u64, end: u64) -> bool {
+        (start / PAGE..end.div_ceil(PAGE)).any(|page| {
+            self.mapping.find(page).is_some_and(|folio| {
+                let data = folio.lock();
+                data.dirty && data.blocks[(page - folio.index) as usize].dirty
+            })
+        })
+    }
+
     fn is_zero(&self, page: u64) -> bool {
         let Some(folio) = self.mapping.find(page) else {
             return true;

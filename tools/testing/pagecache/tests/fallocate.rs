@@ -646,3 +646,29 @@ fn limits() {
     file.close();
     fsck(&fs);
 }
+
+/// A large folio that cannot be split stays in the page cache, over a part of the range. If it stayed
+/// dirty, writeback could put that in flight before the map changes (found by the simulator: EBUSY).
+#[test]
+fn nothing_stays_dirty_over_what_is_taken_away() {
+    let range = 2 * PAGE as usize..4 * PAGE as usize;
+    for mode in [FallocMode::Punch, FallocMode::Zero] {
+        let fs = Fs::new(8192, Some(POISON));
+        // Whether a folio can be split is up to chance.
+        for seed in 0..20 {
+            let mut file = fs.create(&[b'a' + seed as u8]);
+            file.folio_pages = 8;
+            file.set_ioends(Ioends::Later(Rng(seed + 1).next()));
+            let mut bytes = Rng(seed + 1).bytes(8 * PAGE);
+            assert_eq!(file.write(0, &bytes), Ok(bytes.len()));
+            let (at, len) = (range.start as u64, range.len() as u64);
+            file.fallocate(mode, true, at, len)
+                .expect("nothing is in flight");
+            bytes[range.clone()].fill(0);
+            assert!(!file.is_dirty(at, at + len), "{mode:?}, seed {seed}");
+            compare(&file, &bytes, "fallocate");
+            file.close();
+        }
+        fsck(&fs);
+    }
+}
