@@ -170,7 +170,10 @@ pub fn falloc_plan(m: &Arc<Mount>, inode: &Inode, op: &Falloc) -> Result<FallocP
             new_size: grown,
             ..FallocPlan::default()
         }),
+        // What is dirty is written first (as XFS does): an fsync would find neither the data in the page
+        // cache nor the change of the map, and say that all is well.
         FallocMode::Punch | FallocMode::Zero => Ok(FallocPlan {
+            flush: forget,
             zero: edges(op, size),
             forget,
             new_size: grown.filter(|_| op.mode == FallocMode::Zero),
