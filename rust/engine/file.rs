@@ -14,7 +14,7 @@
 //! * [`direct_write_begin`], [`direct_write_end`], [`direct_write_complete`]: around it;
 //! * [`truncate_plan`], [`truncate`], [`free_all`], [`free_beyond_size`]: sizes;
 //! * [`falloc_plan`], [`fallocate`]: space, holes, and moving what is behind them;
-//! * [`fsync_from`], [`fsync_upto`], [`fsync_metadata`]: durability;
+//! * [`fsync_from`], [`fsync_upto`], [`Upto`], [`fsync_metadata`]: durability;
 //! * [`make_space`]: what write(2) does about ENOSPC;
 //! * [`opened`], [`released`]: whether there may be more to come; [`cached`], [`reclaim`]: memory.
 //!
@@ -60,7 +60,7 @@ pub use self::{
         DirectHow, NOTBLK,
     },
     fallocate::{falloc_plan, fallocate, prepare_to_grow, Falloc, FallocMode, FallocPlan},
-    size::{fsync_from, fsync_metadata, fsync_upto, set_isize, settle_size},
+    size::{fsync_from, fsync_metadata, fsync_upto, set_isize, settle_size, Upto},
     space::{make_space, Attempt, Space},
     state::{
         delayed_blocks, evict, flush_at_close, has_new_data, note_truncated, opened, released,

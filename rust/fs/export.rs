@@ -41,6 +41,6 @@ impl ExportOps for Latchfs {
 
     fn commit_metadata(inode: &Inode) -> Result {
         push_attrs(inode)?;
-        file::fsync_metadata(mount_of(inode), inode.data(), 0, false).at(inode)
+        file::fsync_metadata(mount_of(inode), inode.data(), file::Upto::NONE, false).at(inode)
     }
 }

@@ -124,7 +124,6 @@ pub(super) fn held(inode: &Inode, inner: &mut InodeInner, range: Range<FileBlock
 pub(super) fn assign(extents: &mut Extents<'_>, inode: &Inode, new_size: u64) {
     let inner = extents.inner();
     inner.index.done_end = new_size;
-    inode.file.forget_overwritten();
     inner.index.tail_fresh = false;
     inner.index.forget_short();
     let old = inner.core.disk_size.min(new_size);
@@ -132,6 +131,8 @@ pub(super) fn assign(extents: &mut Extents<'_>, inode: &Inode, new_size: u64) {
     inner.core.disk_size = unsettled.map_or(new_size, |b| byte(b).clamp(old, new_size));
     inode.file.set_i_size(new_size);
     inode.file.set_disk_size(inner.core.disk_size);
+    // Behind the size, for fsync_upto().
+    inode.file.size_was_set();
 }
 
 /// The block that the file ends inside of, if a write of `len` bytes at `pos` goes past that end and
@@ -171,19 +172,47 @@ pub fn fsync_from(inode: &Inode, start: u64, last: u64) -> u64 {
     }
 }
 
+/// How far the size on disk must come by an fsync: [`fsync_upto`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Upto {
+    bytes: u64,
+    cuts: u64,
+}
+
+impl Upto {
+    /// No further than data that has reached the disk says.
+    pub const NONE: Self = Self { bytes: 0, cuts: 0 };
+
+    /// But not further than `size`.
+    #[must_use]
+    pub fn min(self, size: u64) -> Self {
+        Self {
+            bytes: self.bytes.min(size),
+            ..self
+        }
+    }
+}
+
 /// How far the size on disk must come by an fsync that begins now and ends with byte `last`: for
 /// [`fsync_metadata`]. Does not sleep.
-pub fn fsync_upto(inode: &Inode, last: u64) -> u64 {
-    inode.file.i_size().min(last.saturating_add(1))
+pub fn fsync_upto(inode: &Inode, last: u64) -> Upto {
+    // In this order: a size of before a truncation does not go with the count of after it.
+    let cuts = inode.file.cuts();
+    Upto {
+        bytes: inode.file.i_size().min(last.saturating_add(1)),
+        cuts,
+    }
 }
 
 /// The metadata part of fsync, after the data of the range was written and waited for (which settles
 /// it: writeback ends after the completion): the size on disk, then everything committed, durably;
 /// the device's cache is flushed after this call began (rules M7). Waits for no direct write (M16).
 /// `upto` is what [`fsync_upto`] said before the data was written, but not more than the size of the
-/// file since: all data in front of it is there. May sleep; no lock may be held. EIO and the like:
-/// those of metadata only, data errors are in errseq.
-pub fn fsync_metadata(m: &Arc<Mount>, inode: &InodeRef, upto: u64, datasync: bool) -> Result {
+/// file since: all data in front of it is there. If the size was set to something else meanwhile it is
+/// worth nothing, for data written after that may be in front of it (and the one who set the size has
+/// seen to what there was). May sleep; no lock may be held. EIO and the like: those of metadata only,
+/// data errors are in errseq.
+pub fn fsync_metadata(m: &Arc<Mount>, inode: &InodeRef, upto: Upto, datasync: bool) -> Result {
     m.check_live()?;
     if m.read_only() {
         return Ok(());
@@ -200,7 +229,7 @@ pub fn fsync_metadata(m: &Arc<Mount>, inode: &InodeRef, upto: u64, datasync: boo
 /// its checkpoint is issued later): for a rename that replaces another file, which a crash must not
 /// turn into an empty one. `upto` is what [`fsync_upto`] said before the data was written. May
 /// sleep; no lock but i_rwsem may be held. EIO and the like.
-pub fn settle_size(m: &Arc<Mount>, inode: &InodeRef, upto: u64) -> Result {
+pub fn settle_size(m: &Arc<Mount>, inode: &InodeRef, upto: Upto) -> Result {
     m.check_live()?;
     if m.read_only() {
         return Ok(());
@@ -210,10 +239,13 @@ pub fn settle_size(m: &Arc<Mount>, inode: &InodeRef, upto: u64) -> Result {
 
 /// The size on disk as an fsync leaves it. What is unsettled in front of `upto` became so while the
 /// fsync was at work. Failed writes do not come here: the fsync has ended with their error.
-fn reached(extents: &mut Extents<'_>, inode: &Inode, upto: u64) -> u64 {
+fn reached(extents: &mut Extents<'_>, inode: &Inode, upto: Upto) -> u64 {
     let size = settled(extents.inner(), inode);
+    if upto.cuts != inode.file.cuts() {
+        return size;
+    }
     let done = done_end(extents.inner(), inode);
-    size.max(upto.min(done).min(inode.file.i_size()))
+    size.max(upto.bytes.min(done).min(inode.file.i_size()))
 }
 
 /// Something that may have held the size on disk back is gone, and no completion comes of it: logs
@@ -235,7 +267,7 @@ pub(super) fn let_go(m: &Arc<Mount>, inode: &InodeRef) {
 }
 
 /// Logs the size if it can be larger than the disk knows.
-fn log_size(m: &Arc<Mount>, inode: &InodeRef, upto: u64) -> Result {
+fn log_size(m: &Arc<Mount>, inode: &InodeRef, upto: Upto) -> Result {
     let behind = |inode: &InodeRef| {
         // Reclaim takes the ILOCKs of inodes it evicts.
         let _nofs = NofsScope::enter();

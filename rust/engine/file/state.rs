@@ -29,6 +29,8 @@ pub struct FileState {
     disk_size: AtomicU64,
     /// The highest end of a direct overwrite: data that is on disk without a completion of ours.
     overwritten: AtomicU64,
+    /// How often the size was set to something else, by other than a write.
+    cuts: AtomicU64,
     /// Delayed blocks.
     delayed: AtomicU64,
     /// Blocks in flight.
@@ -75,8 +77,14 @@ impl FileState {
     }
 
     /// The size was set to something else; no direct write is under way.
-    pub(super) fn forget_overwritten(&self) {
+    pub(super) fn size_was_set(&self) {
         self.overwritten.store(0, Ordering::Release);
+        self.cuts.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// How often [`Self::size_was_set`] was called.
+    pub(super) fn cuts(&self) -> u64 {
+        self.cuts.load(Ordering::Acquire)
     }
 
     /// Delayed blocks.
@@ -127,7 +135,7 @@ impl FileState {
         self.tail_known.store(false, Ordering::Relaxed);
         self.i_size.store(size, Ordering::Release);
         self.disk_size.store(size, Ordering::Release);
-        self.forget_overwritten();
+        self.size_was_set();
     }
 
     pub(super) fn set_i_size(&self, size: u64) {

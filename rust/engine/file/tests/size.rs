@@ -319,6 +319,23 @@ fn an_fsync_does_not_bring_a_truncated_size_back() {
     assert_eq!(file.disk_size(), 4 * KB);
 }
 
+/// Nor if the file has grown again since: not all of that is on disk.
+#[test]
+fn an_fsync_does_not_bring_the_size_to_data_it_has_not_seen() {
+    let file = File::new(16384);
+    file.write(0, 12 * KB);
+    let upto = fsync_upto(&file.inode, u64::MAX);
+    file.write_back(0, 12 * KB);
+    file.truncate(4 * KB);
+    file.write(4 * KB, 4 * KB);
+    file.write(8 * KB, 4 * KB);
+    file.write_back(8 * KB, 12 * KB);
+    fsync_metadata(file.m(), &file.inode, upto, false).unwrap();
+    assert_eq!(file.disk_size(), 4 * KB);
+    file.write_back(4 * KB, 8 * KB);
+    assert_eq!(file.disk_size(), 12 * KB);
+}
+
 /// A write across the end of the file fails before it gets there: nothing has been appended in the
 /// last block, and nobody waits for it.
 #[test]

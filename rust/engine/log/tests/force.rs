@@ -4,7 +4,7 @@
 
 use super::tape::{taped, Event};
 use crate::engine::{
-    file::fsync_metadata,
+    file::{fsync_metadata, Upto},
     inode::{iget, InodeRef},
     mount::MountOpts,
     namespace::{create, setattr, Change, NewInode},
@@ -43,10 +43,10 @@ fn an_fsync_with_nothing_to_log_is_one_flush() {
     let (tape, m) = taped(8192, MountOpts::default());
     let root = root(&m);
     let f = create(&m, &root, b"f", &new_file()).unwrap();
-    fsync_metadata(&m, &f, 0, false).unwrap();
+    fsync_metadata(&m, &f, Upto::NONE, false).unwrap();
     tape.take();
     // Nothing but data, perhaps: that has to be flushed.
-    fsync_metadata(&m, &f, 0, false).unwrap();
+    fsync_metadata(&m, &f, Upto::NONE, false).unwrap();
     assert_eq!(tape.take(), [Event::Flush]);
     drop((root, f));
     m.unmount().unwrap();
@@ -60,7 +60,7 @@ fn an_fsync_of_a_changed_inode_is_one_log_write_and_no_flush_beside() {
     m.checkpoint().unwrap();
     tape.take();
     touch(&m, &f, 7);
-    fsync_metadata(&m, &f, 0, false).unwrap();
+    fsync_metadata(&m, &f, Upto::NONE, false).unwrap();
     let events = tape.take();
     assert!(
         matches!(events[..], [Event::Log(_, 1, true, true)]),
@@ -82,7 +82,7 @@ fn a_checkpoint_that_was_closed_before_is_not_enough() {
     // Somebody else's change is in the open context, and none of ours: the flush of our checkpoint
     // may have come before our data.
     touch(&m, &g, 8);
-    fsync_metadata(&m, &f, 0, false).unwrap();
+    fsync_metadata(&m, &f, Upto::NONE, false).unwrap();
     let events = tape.take();
     assert_eq!(events, [Event::Flush]);
     drop((root, f, g));
@@ -137,13 +137,13 @@ fn fdatasync_does_not_log_times() {
     let (tape, m) = taped(8192, MountOpts::default());
     let root = root(&m);
     let f = create(&m, &root, b"f", &new_file()).unwrap();
-    fsync_metadata(&m, &f, 0, true).unwrap();
+    fsync_metadata(&m, &f, Upto::NONE, true).unwrap();
     assert_eq!(logs(&tape.take()), 1, "a new file");
     touch(&m, &f, 1);
-    fsync_metadata(&m, &f, 0, true).unwrap();
+    fsync_metadata(&m, &f, Upto::NONE, true).unwrap();
     assert_eq!(tape.take(), [Event::Flush]);
     // The same commit, for those who want all of it.
-    fsync_metadata(&m, &f, 0, false).unwrap();
+    fsync_metadata(&m, &f, Upto::NONE, false).unwrap();
     assert_eq!(logs(&tape.take()), 1);
     // Together with something else they are logged.
     touch(&m, &f, 2);
@@ -153,9 +153,9 @@ fn fdatasync_does_not_log_times() {
     };
     setattr(&m, &f, &change).unwrap();
     touch(&m, &f, 3);
-    fsync_metadata(&m, &f, 0, true).unwrap();
+    fsync_metadata(&m, &f, Upto::NONE, true).unwrap();
     assert_eq!(logs(&tape.take()), 1);
-    fsync_metadata(&m, &f, 0, true).unwrap();
+    fsync_metadata(&m, &f, Upto::NONE, true).unwrap();
     assert_eq!(tape.take(), [Event::Flush]);
     drop((root, f));
     m.unmount().unwrap();
@@ -176,7 +176,7 @@ fn threads_that_fsync_share_checkpoints() {
             s.spawn(move || {
                 for n in 0..50 {
                     touch(m, f, n);
-                    fsync_metadata(m, f, 0, false).unwrap();
+                    fsync_metadata(m, f, Upto::NONE, false).unwrap();
                     assert!(m.log().durable_seq() >= f.log.commit_seq());
                 }
             });

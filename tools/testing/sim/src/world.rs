@@ -285,7 +285,7 @@ impl World {
             return false;
         };
         let begin = self.disk.tick();
-        let result = file::fsync_metadata(&self.m(), &handle.inode, 0, false);
+        let result = file::fsync_metadata(&self.m(), &handle.inode, file::Upto::NONE, false);
         self.synced(
             &format!("fsync of directory {id}"),
             begin,
