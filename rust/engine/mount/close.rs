@@ -2,6 +2,9 @@
 
 //! Sync, freeze, remount, shutdown, unmount.
 
+#[cfg(test)]
+mod tests;
+
 use super::*;
 use crate::engine::namespace;
 use crate::format::superblock::STATE_CLEAN;
@@ -255,6 +258,11 @@ impl<'m> Quiesced<'m> {
         let _ = m.heed_ail();
         m.ail.wait_writes();
         let _ = m.heed_ail();
+        if m.is_shutdown() {
+            // The pusher may have given up before it was stopped, and what was lost is not in the
+            // AIL any more.
+            verdict = verdict.and(Err(Error::new(Errno::IO)));
+        }
         Drained { m, verdict }
     }
 }
