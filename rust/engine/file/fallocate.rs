@@ -178,7 +178,6 @@ pub fn falloc_plan(m: &Arc<Mount>, inode: &Inode, op: &Falloc) -> Result<FallocP
             forget,
             new_size: grown.filter(|_| op.mode == FallocMode::Zero),
             exclusive: true,
-            ..FallocPlan::default()
         }),
         FallocMode::Collapse | FallocMode::Insert => shift_plan(inode, op, size),
     }
