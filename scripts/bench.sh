@@ -46,10 +46,11 @@ look=()
 if [ -n "${PROFILE:-}" ]; then
 	PROFILE_DIR=$(mktemp -d "$LATCHFS_CACHE/vm/profile.XXXX")
 	export PROFILE_DIR
-	trap 'rm -rf "$PROFILE_DIR"' EXIT
 	look=(--share "$PROFILE_DIR" --env PROFILE_DIR --qemu-opt
 		"-chardev socket,path=$PROFILE_DIR/gdb,server=on,wait=off,id=gdb -gdb chardev:gdb")
 	"$LATCHFS_TOP/qemu/profile.py" "$PROFILE_DIR" >"$out.profile" &
+	looker=$!
+	trap 'kill "$looker" 2>/dev/null || true; rm -rf "$PROFILE_DIR"' EXIT
 fi
 "$LATCHFS_TOP/qemu/vm.sh" run --kernel base --timeout "$timeout" --mem 3G \
 	--disk "${SIZE:-8G}" --rodisk "$tree/tree.tar" \
@@ -60,7 +61,9 @@ fi
 if [ $rc -ne 0 ] || [ -n "${PROFILE:-}" ]; then
 	grep -v '^raw ' "$out" || true
 	[ $rc -eq 0 ] || die "the benchmark failed, results so far: $out"
-	wait
+	# a row that there is not has told it nothing
+	echo end >"$PROFILE_DIR/phase"
+	wait "$looker" || die "no such row: $PROFILE"
 	cat "$out.profile"
 	exit 0
 fi

@@ -119,9 +119,6 @@ fn prepare(
     }
     if let Some((start, end)) = plan.forget {
         inode.truncate_pagecache_range(iolock, inval, start, end);
-        // A large folio that could not be split stays, and is dirty perhaps. Writeback takes none of
-        // our locks, and what is in flight cannot be taken away.
-        inode.write_and_wait(start, end.saturating_sub(1))?;
     }
     Ok(())
 }

@@ -4,13 +4,14 @@
 //!
 //! Such a block may be on disk already with what it had before, and what was appended in it is in the
 //! page cache only. The extent map does not show that: the block is written, or reads as zeroes as it
-//! did before. Until it has been written again, the size on disk must not go past the byte up to which the disk has it, or a crash
-//! would show zeros in the middle of what was appended. XFS and ext4 go past it: their order is by
-//! blocks.
+//! did before. Until it has been written again, the size on disk must not go past the byte up to which
+//! the disk has it, or a crash would show zeros in the middle of what was appended. XFS and ext4 go
+//! past it: their order is by blocks.
 //!
 //! A write notes the block before it looks at the map, so whatever becomes of the block between the
 //! two is seen. What it notes goes when the data has reached the disk, is lost, or was not written after
-//! all, and with a truncation. There are as many as blocks were appended to and not written since: usually one.
+//! all, and with a truncation. There are as many as blocks were appended to and not written since:
+//! usually one.
 
 use super::index::ExtentIndex;
 use crate::{

@@ -170,8 +170,10 @@ pub fn falloc_plan(m: &Arc<Mount>, inode: &Inode, op: &Falloc) -> Result<FallocP
             new_size: grown,
             ..FallocPlan::default()
         }),
-        // What is dirty is written first (as XFS does): an fsync would find neither the data in the page
-        // cache nor the change of the map, and say that all is well.
+        // What is dirty is written first (as XFS does). An fsync would find neither the data in the
+        // page cache nor the change of the map, and say that all is well; and a large folio that
+        // cannot be split stays, from which writeback, which takes none of our locks, would put in
+        // flight what is to be taken away.
         FallocMode::Punch | FallocMode::Zero => Ok(FallocPlan {
             flush: forget,
             zero: edges(op, size),

@@ -366,3 +366,24 @@ fn a_write_that_fails_in_front_of_the_last_block_appends_nothing() {
         assert_eq!(file.disk_size(), 12 * KB);
     }
 }
+
+/// Between the page cache and the map an fsync could say that data is there which is in neither; and
+/// writeback could put in flight what is about to go.
+#[test]
+fn what_is_punched_or_zeroed_is_written_first() {
+    let file = File::new(16384);
+    file.write(0, 16 * KB);
+    for mode in [FallocMode::Punch, FallocMode::Zero] {
+        let op = Falloc {
+            mode,
+            pos: 4 * KB,
+            len: 8 * KB,
+            keep_size: true,
+        };
+        let plan = falloc_plan(file.m(), &file.inode, &op).unwrap();
+        assert_eq!(
+            (plan.flush, plan.forget),
+            (plan.forget, Some((4 * KB, 12 * KB)))
+        );
+    }
+}

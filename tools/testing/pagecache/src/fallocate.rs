@@ -65,9 +65,6 @@ impl File {
         }
         if let Some((start, end)) = plan.forget {
             self.truncate_pagecache_range(start, end);
-            // What could not be split, before writeback comes to it.
-            self.write_and_wait(start, end - 1);
-            self.take_error()?;
         }
         let iolock = IolockExcl::assume(self.ino());
         let witness = invalidate
