@@ -59,7 +59,10 @@ pub use self::{
         direct_write_begin, direct_write_complete, direct_write_end, direct_write_needs_completion,
         DirectHow, NOTBLK,
     },
-    fallocate::{falloc_plan, fallocate, prepare_to_grow, Falloc, FallocMode, FallocPlan},
+    fallocate::{
+        falloc_plan, fallocate, must_prepare_to_grow, prepare_to_grow, Falloc, FallocMode,
+        FallocPlan,
+    },
     size::{fsync_from, fsync_metadata, fsync_upto, set_isize, settle_size, Upto},
     space::{make_space, Attempt, Space},
     state::{
@@ -67,7 +70,8 @@ pub use self::{
         FileState,
     },
     truncate::{
-        free_all, free_beyond_size, free_inline, is_inline, truncate, truncate_plan, TruncatePlan,
+        free_all, free_beyond_size, free_inline, is_inline, truncate, truncate_plan, Cut,
+        TruncatePlan,
     },
     write::{mkwrite_begin, punch_delayed, write_begin, write_end},
     writeback::{writeback_discard, writeback_range, writeback_submit, writeback_undo, WbCtx},

@@ -7,6 +7,12 @@
 //! lockdep does in the kernel.
 
 crate::sys::lock_class! {
+    /// Data that is being cut off. A truncation holds it shared from before it takes pages away to the
+    /// end of the transaction with the new size; in between, the data is in neither. Whoever says that
+    /// data is durable has it exclusively for a moment, behind the last look at the page cache.
+    /// Protects no data. After i_rwsem and the invalidate lock, before folio locks. Sleeps.
+    pub CutLock = "latchfs_cut", rank 40;
+
     /// The gate between commits (shared, while one flips bits of the bitmaps, copies what it changed
     /// into the open context of the log, and changes counters) and a checkpoint (exclusive, while it
     /// closes the context and samples the counters). Protects no data: it makes what a checkpoint has

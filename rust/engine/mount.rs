@@ -39,7 +39,7 @@ use crate::engine::{
     buf::BufCache,
     faults::{Faults, OnError, Reaction, Severity},
     ialloc::InodeSpace,
-    locks::{AilPush, DiscardLock, SuperLock, SuperTurn, TxnGate},
+    locks::{AilPush, CutLock, DiscardLock, SuperLock, SuperTurn, TxnGate},
     log::Log,
     recovery::Recovered,
     stats::Stats,
@@ -77,6 +77,8 @@ pub struct Mount {
     super_turn: Mutex<(), SuperTurn>,
     /// Shared by commits, exclusive for the closing of a checkpoint.
     pub(crate) gate: RwSem<(), TxnGate>,
+    /// Truncations between the page cache and the map: [`crate::engine::file::Cut`].
+    pub(crate) cuts: RwSem<(), CutLock>,
     log: sys::Box<Log>,
     /// See [`flag`].
     flags: AtomicU32,

@@ -175,7 +175,9 @@ pub fn resize(
     if let Some((start, end)) = plan.flush {
         inode.write_and_wait(start, end.saturating_sub(1))?;
     }
+    let inval_held = inval.witness();
+    let cut = file::Cut::begin(m, r, iolock, &inval_held).at(inode)?;
     inode.truncate_setsize(iolock, inval, size);
     copy();
-    file::truncate(m, r, iolock, &inval.witness(), size, inode.mtime()).at(inode)
+    file::truncate(m, r, iolock, &inval_held, cut, size, inode.mtime()).at(inode)
 }

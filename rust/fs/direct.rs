@@ -141,7 +141,7 @@ pub fn write(io: &mut Kiocb<'_, Latchfs>) -> Result<usize> {
 }
 
 /// First byte behind the write.
-fn end(io: &Kiocb<'_, Latchfs>) -> u64 {
+pub fn end(io: &Kiocb<'_, Latchfs>) -> u64 {
     io.pos().saturating_add(io.remaining() as u64)
 }
 

@@ -201,6 +201,14 @@ fn write_locked(io: &mut Kiocb<'_, Latchfs>) -> Result<usize> {
             return Err(EAGAIN);
         }
         zero_gap(inode, &lock, io.pos())?;
+    } else if file::must_prepare_to_grow(inode.data(), direct::end(io)) {
+        if io.nowait() {
+            return Err(EAGAIN);
+        }
+        let inval = inode.invalidate_lock();
+        let (m, iolock) = (mount_of(inode), lock.witness());
+        inode.dio_wait();
+        file::prepare_to_grow(m, inode.data(), &iolock, &inval.witness()).at(inode)?;
     }
     io.modified()?;
     io.write_cached()

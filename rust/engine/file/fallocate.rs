@@ -253,10 +253,17 @@ pub fn fallocate(
     }
 }
 
-/// The file is about to become longer by more than what is written at its end. A crash may have left
-/// data behind the size on disk, which follows data in order: what was written there, and not
-/// acknowledged, must not come back as what has to read as zeroes. Makes it unwritten; once for each
-/// time the inode is read from disk.
+/// Whether a write up to byte `end` has to wait for [`prepare_to_grow`]. i_rwsem is held exclusively.
+/// Does not sleep.
+pub fn must_prepare_to_grow(inode: &Inode, end: u64) -> bool {
+    end > inode.file.i_size() && !inode.file.tail_is_known()
+}
+
+/// The file is about to become longer. A crash may have left data behind the size on disk, which
+/// follows data in order: what was written there, and not acknowledged, must not come back as what has
+/// to read as zeroes, nor as what a write that is still in memory only has replaced (the blocks are
+/// written, so the size on disk would not wait for it). Makes it unwritten; once for each time the
+/// inode is read from disk.
 ///
 /// i_rwsem and the invalidate lock are held exclusively. Transactions only after such a crash. Errors
 /// as [`fallocate`].

@@ -31,7 +31,7 @@
 //! (punching, a short write, data that is lost): no completion may come any more, and a file that
 //! leaves memory is cut where its size on disk is.
 
-use super::byte;
+use super::{byte, Cut};
 use crate::{
     engine::{
         error::Result,
@@ -219,6 +219,7 @@ pub fn fsync_metadata(m: &Arc<Mount>, inode: &InodeRef, upto: Upto, datasync: bo
     }
     sys::mutant!(Seed001Wait => super::mutants::wait_for_direct(inode));
     sys::sync_point!("fsync.after_wait", inode.ino.0);
+    Cut::wait(m, inode);
     log_size(m, inode, upto)?;
     sys::sync_point!("fsync.before_force", inode.ino.0);
     m.log_force_item(&inode.log, datasync)

@@ -37,6 +37,8 @@ pub struct FileState {
     in_flight: AtomicU64,
     /// A truncation has cut data off, and nobody has closed the file since.
     truncated: AtomicBool,
+    /// A [`Cut`](super::Cut) lives.
+    cutting: AtomicBool,
     /// There is no data behind the end of the file that a crash has left there.
     tail_known: AtomicBool,
     /// Open files that can write.
@@ -120,13 +122,23 @@ impl FileState {
         self.writers.load(Ordering::Relaxed) > 0
     }
 
+    /// A truncation begins to take pages away, or has told the map.
+    pub(super) fn set_cutting(&self, cutting: bool) {
+        self.cutting.store(cutting, Ordering::Release);
+    }
+
+    /// Whether a truncation is between the two.
+    pub(super) fn cutting(&self) -> bool {
+        self.cutting.load(Ordering::Acquire)
+    }
+
     /// Whether it is known that there is no data behind the end of the file.
     pub(super) fn tail_is_known(&self) -> bool {
         self.tail_known.load(Ordering::Relaxed)
     }
 
-    /// It is, until the inode is read from disk again.
-    pub(super) fn set_tail_known(&self) {
+    /// It is, until the inode is read from disk again: it was looked for, or the file is new.
+    pub(crate) fn set_tail_known(&self) {
         self.tail_known.store(true, Ordering::Relaxed);
     }
 

@@ -23,8 +23,9 @@ use crate::{
     },
     format::{extent::EXTENT_SIZE, limits::MAX_FILE_SIZE, units::FileBlock},
     sys::{
+        self,
         witness::{InvalidateExcl, IolockExcl},
-        Arc, Errno, Time,
+        Arc, Errno, RwSemReadGuard, Time,
     },
 };
 
@@ -64,6 +65,49 @@ pub fn truncate_plan(m: &Arc<Mount>, inode: &Inode, new_size: u64) -> Result<Tru
     Ok(TruncatePlan { zero, flush })
 }
 
+/// A truncation between the page cache and the map: what it cut off is in neither, so an fsync would
+/// find no data to write and no change to make durable, and a crash would bring back what was there
+/// before that data. fsync and sync wait for it to end. XFS has this gap; ext4 logs the size first.
+pub struct Cut<'a> {
+    inode: &'a Inode,
+    _cuts: RwSemReadGuard<'a, ()>,
+}
+
+impl<'a> Cut<'a> {
+    /// Pages of `inode` are going to be taken away: behind the plan, in front of `truncate_setsize`.
+    /// What is done until [`truncate`] may wait for folios and their writeback, not for an fsync or a
+    /// sync. May sleep. EINVAL: locks of another inode.
+    pub fn begin(
+        m: &'a Mount,
+        inode: &'a Inode,
+        iolock: &IolockExcl<'_>,
+        invalidate: &InvalidateExcl<'_>,
+    ) -> Result<Self> {
+        if iolock.ino() != inode.ino.0 || invalidate.ino() != inode.ino.0 {
+            return Err(Error::new(Errno::INVAL));
+        }
+        let cuts = m.cuts.read();
+        inode.file.set_cutting(true);
+        Ok(Self { inode, _cuts: cuts })
+    }
+
+    /// Waits for the truncation that has taken pages of `inode` away, if there is one: for who has
+    /// written what the page cache has. What it logs is committed then. May sleep; nothing may be
+    /// held, no i_rwsem or folio either.
+    pub(super) fn wait(m: &Mount, inode: &Inode) {
+        if inode.file.cutting() {
+            sys::sync_point!("fsync.cut", inode.ino.0);
+            drop(m.cuts.write());
+        }
+    }
+}
+
+impl Drop for Cut<'_> {
+    fn drop(&mut self) {
+        self.inode.file.set_cutting(false);
+    }
+}
+
 /// Sets the size to `new_size` and frees what is behind it. The plan was carried out, the page cache
 /// behind the new size is gone, and no writeback of it is in flight; both locks are held from before
 /// that to after this, so nobody can bring something back. The times become `now`.
@@ -76,9 +120,11 @@ pub fn truncate(
     inode: &InodeRef,
     iolock: &IolockExcl<'_>,
     invalidate: &InvalidateExcl<'_>,
+    cut: Cut<'_>,
     new_size: u64,
     now: Time,
 ) -> Result {
+    sys::sync_point!("trunc.before_txn", inode.ino.0);
     if iolock.ino() != inode.ino.0 || invalidate.ino() != inode.ino.0 {
         return Err(Error::new(Errno::INVAL));
     }
@@ -91,7 +137,7 @@ pub fn truncate(
         prepare_to_grow(m, inode, iolock, invalidate)?;
         return grow(m, inode, set);
     }
-    cut_tail(m, inode, block_end(new_size), set)
+    cut_tail(m, inode, block_end(new_size), Some(cut), set)
 }
 
 /// Changes the size of a file from whose end nothing is taken.
@@ -135,7 +181,7 @@ pub fn free_inline(
 /// Frees all extents of an inode without a name or a user (inodegc). It is an orphan already. As
 /// [`truncate`].
 pub fn free_all(m: &Arc<Mount>, inode: &InodeRef) -> Result {
-    cut_tail(m, inode, FileBlock(0), |extents| {
+    cut_tail(m, inode, FileBlock(0), None, |extents| {
         let inner = extents.inner();
         inner.core.disk_size = 0;
         inner.index.done_end = 0;
@@ -154,6 +200,7 @@ pub fn free_beyond_size(m: &Arc<Mount>, inode: &InodeRef) -> Result {
         inode,
         from,
         marked: Mark::Theirs,
+        cut: None,
     };
     links.run(|_| {})
 }
@@ -162,6 +209,7 @@ fn cut_tail(
     m: &Arc<Mount>,
     inode: &InodeRef,
     from: FileBlock,
+    cut: Option<Cut<'_>>,
     first: impl FnOnce(&mut Extents<'_>),
 ) -> Result {
     let mut links = Links {
@@ -169,6 +217,7 @@ fn cut_tail(
         inode,
         from,
         marked: Mark::No,
+        cut,
     };
     links.run(first)
 }
@@ -189,6 +238,8 @@ struct Links<'a> {
     inode: &'a InodeRef,
     from: FileBlock,
     marked: Mark,
+    /// Ends with the first transaction.
+    cut: Option<Cut<'a>>,
 }
 
 /// Whether freeing from block `from` on certainly takes one step.
@@ -253,9 +304,11 @@ impl Links<'_> {
             if step.done || txn.should_break() || locks.is_some() {
                 txn.commit()?;
                 drop(locks);
+                self.cut = None;
                 return Ok(step.done);
             }
             txn = txn.roll(STEP)?;
+            self.cut = None;
         }
     }
 

@@ -128,11 +128,12 @@ fn map_for_write(
 /// reserved, which then is `new`. Never a hole. The mapping may be shorter than asked for; one that
 /// is longer is cut by iomap.
 ///
-/// The caller holds i_rwsem exclusively and no other lock, and calls [`write_end`] afterwards in any
+/// The caller holds i_rwsem exclusively and no other lock, has asked [`must_prepare_to_grow`], and calls [`write_end`] afterwards in any
 /// case. May sleep, for I/O too. ENOSPC: no space even for one block ([`make_space`] and another
 /// try may help); EROFS, EIO, EUCLEAN, ENOMEM, EFBIG; EAGAIN if `nowait` and it would have slept.
 ///
 /// [`make_space`]: super::make_space
+/// [`must_prepare_to_grow`]: super::must_prepare_to_grow
 pub fn write_begin(
     m: &Arc<Mount>,
     inode: &Inode,
@@ -142,6 +143,10 @@ pub fn write_begin(
 ) -> Result<Bmap> {
     m.check_writable()?;
     check_range(pos, len)?;
+    if super::must_prepare_to_grow(inode, pos.saturating_add(len)) {
+        // The size on disk would not wait for what is over blocks that a crash has left there.
+        return Err(Error::new(Errno::INVAL));
+    }
     let range = blocks(pos, len.max(1));
     let range = range.start..range.end.min(range.start.saturating_add(MOST));
     // What is in front of the block that the file ends inside of is a mapping of its own: the write

@@ -32,6 +32,9 @@ impl Mount {
         if self.read_only() {
             return Ok(());
         }
+        // Pages that a truncation has taken away were not written.
+        sys::sync_point!("sync.cut", 0_u64);
+        drop(self.cuts.write());
         if self.check_faults().is_err() {
             // After an error nothing new is begun, but what was committed is not given up.
             return self.sync_log();

@@ -291,6 +291,7 @@ impl Mount {
             hash_seed: sb.hash_seed.get(),
             uuid: sb.uuid,
             gate: RwSem::new(()),
+            cuts: RwSem::new(()),
             log,
             flags: AtomicU32::new(flag::READ_ONLY),
             counts: InodeCounts {

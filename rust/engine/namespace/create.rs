@@ -148,6 +148,7 @@ pub(super) fn finish(
     inner: &InodeWrite<'_>,
 ) -> Result {
     inode.set_kind(&inner.core);
+    inode.file.set_tail_known();
     txn.mount().stats().count_create();
     txn.log_inode(inode, inner)?;
     let locks = delta.apply(&mut txn)?;

@@ -123,6 +123,12 @@ pub const POINTS: &[Def] = &[
     sleep("ordered.finished"),
     // fsync: the data was waited for, nothing is done about metadata.
     sleep("fsync.after_wait"),
+    // fsync: pages of the file were taken away by a truncation that has not told the map.
+    sleep("fsync.cut"),
+    // Sync: pages may have been taken away by truncations that have not told the map.
+    sleep("sync.cut"),
+    // Truncation: the pages are gone, nothing else has changed.
+    sleep("trunc.before_txn"),
     // fsync: the size is logged, the log is not forced yet.
     sleep("fsync.before_force"),
     // Direct read: dirty data of the range was written, the mapping is not looked at yet.

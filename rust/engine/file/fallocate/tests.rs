@@ -60,7 +60,8 @@ impl File {
         assert_eq!(file.inode.ino.0, iolock.ino(), "the first inode");
         let (m, now) = (&file.f.m, Time::default());
         let size = blocks * BLOCK;
-        truncate(m, &file.inode, &iolock, &invalidate, size, now).unwrap();
+        let cut = crate::engine::file::Cut::begin(m, &file.inode, &iolock, &invalidate).unwrap();
+        truncate(m, &file.inode, &iolock, &invalidate, cut, size, now).unwrap();
         file
     }
 

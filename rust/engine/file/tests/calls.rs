@@ -75,7 +75,8 @@ impl File {
         let ino = self.inode.ino.0;
         let (iolock, inval) = (IolockExcl::assume(ino), InvalidateExcl::assume(ino));
         let now = Time::default();
-        truncate(self.m(), &self.inode, &iolock, &inval, size, now).unwrap();
+        let cut = Cut::begin(self.m(), &self.inode, &iolock, &inval).unwrap();
+        truncate(self.m(), &self.inode, &iolock, &inval, cut, size, now).unwrap();
     }
 
     pub(super) fn available(&self) -> u64 {
@@ -245,17 +246,7 @@ fn the_size_does_not_leave_a_last_block_that_is_to_be_rewritten() {
     file.write(0, 4 * KB);
     file.submit(&mut wb, 0, 4 * KB);
     file.complete(0, 4 * KB, None);
-    let ino = file.inode.ino.0;
-    let locks = (IolockExcl::assume(ino), InvalidateExcl::assume(ino));
-    truncate(
-        file.m(),
-        &file.inode,
-        &locks.0,
-        &locks.1,
-        KB,
-        Time::default(),
-    )
-    .unwrap();
+    file.truncate(KB);
     assert_eq!(file.disk_size(), KB);
     // A write behind a gap: the page cache has zeroed what is behind the end, the disk has not.
     file.write(64 * KB, 4 * KB);
@@ -525,7 +516,8 @@ fn a_truncation_that_cannot_read_a_bitmap_is_not_half_forgotten() {
     file.f.disk.fail_reads(true);
     let (iolock, inval) = (IolockExcl::assume(ino.0), InvalidateExcl::assume(ino.0));
     let (m, inode) = (file.m(), &file.inode);
-    let result = truncate(m, inode, &iolock, &inval, 0, Time::default());
+    let cut = Cut::begin(m, inode, &iolock, &inval).unwrap();
+    let result = truncate(m, inode, &iolock, &inval, cut, 0, Time::default());
     file.f.disk.fail_reads(false);
     assert_eq!(result.unwrap_err().errno(), Errno::IO);
     // The extents were out of memory by then. Nothing of that may get to the disk: not with the

@@ -98,7 +98,8 @@ impl File {
         let ino = self.inode.ino.0;
         let (iolock, inval) = (IolockExcl::assume(ino), InvalidateExcl::assume(ino));
         let now = Time::default();
-        truncate(self.m(), &self.inode, &iolock, &inval, size, now).unwrap();
+        let cut = Cut::begin(self.m(), &self.inode, &iolock, &inval).unwrap();
+        truncate(self.m(), &self.inode, &iolock, &inval, cut, size, now).unwrap();
     }
 
     fn available(&self) -> u64 {

@@ -30,11 +30,13 @@ impl File {
             self.write_and_wait(start, end - 1);
             self.take_error()?;
         }
-        self.set_i_size(size);
-        self.truncate_pagecache(size, false);
         let iolock = IolockExcl::assume(self.ino());
         let invalidate = InvalidateExcl::assume(self.ino());
-        file::truncate(&self.m, &self.inode, &iolock, &invalidate, size, now).map_err(errno)
+        let (m, inode) = (&self.m, &self.inode);
+        let cut = file::Cut::begin(m, inode, &iolock, &invalidate).map_err(errno)?;
+        self.set_i_size(size);
+        self.truncate_pagecache(size, false);
+        file::truncate(m, inode, &iolock, &invalidate, cut, size, now).map_err(errno)
     }
 
     /// `truncate_pagecache`: no page behind `size` stays, and no writeback of one. A large folio

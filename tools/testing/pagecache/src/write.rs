@@ -8,7 +8,7 @@ use crate::{
     Errno, File, Result, EFAULT, PAGE,
 };
 use latchfs_engine::engine::file::{self, Attempt, Bmap, BmapKind, Space};
-use latchfs_host::{mutant, CleanRange, InvalidateExcl};
+use latchfs_host::{mutant, CleanRange, InvalidateExcl, IolockExcl};
 use std::sync::atomic::Ordering;
 
 /// A user buffer of which all from `readable` on faults.
@@ -61,6 +61,12 @@ impl File {
             self.dio_wait();
             let _invalidate = self.invalidate.write();
             self.zero_gap(size, pos)?;
+        } else if file::must_prepare_to_grow(&self.inode, pos + source.bytes.len() as u64) {
+            self.dio_wait();
+            let _invalidate = self.invalidate.write();
+            let iolock = IolockExcl::assume(self.ino());
+            let invalidate = InvalidateExcl::assume(self.ino());
+            file::prepare_to_grow(&self.m, &self.inode, &iolock, &invalidate).map_err(errno)?;
         }
         self.buffered_write(pos, source)
     }

@@ -9,6 +9,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod cut;
 #[allow(dead_code, reason = "shared with the engine, which uses more of it")]
 #[path = "../../../../../rust/engine/testing/race_table.rs"]
 mod race_table;

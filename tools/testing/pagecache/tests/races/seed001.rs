@@ -37,7 +37,7 @@ fn held_at() -> &'static str {
 }
 
 /// What a power cut leaves now, mounted.
-fn after_a_cut(disk: &MemDisk) -> Fs {
+pub(crate) fn after_a_cut(disk: &MemDisk) -> Fs {
     let copy = Arc::new(MemDisk::new(disk.blocks()));
     for (block, data) in disk.snapshot() {
         copy.write(block, &data).expect("a disk in memory");
