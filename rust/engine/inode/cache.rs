@@ -102,7 +102,8 @@ pub(crate) enum Reuse {
 }
 
 /// Number of shards.
-const SHARDS: usize = 128;
+/// Few in the models, as in `buf`.
+const SHARDS: usize = if cfg!(feature = "shuttle") { 4 } else { 128 };
 
 struct Shard {
     table: Spin<Table, InodeShard>,

@@ -9,8 +9,7 @@
 # The models of the data path are those of latchfs-pagecache: the engine under the
 # model of the page cache.
 #
-# LATCHFS_SCHEDULES: schedules of each model under shuttle, 100,000 if not set (of the
-# data path 20,000).
+# LATCHFS_SCHEDULES: schedules of each model under shuttle, 100,000 if not set.
 # LATCHFS_SEED: what the schedules are made from: a number, or "random"; the same ones
 # each time if not set. A failure prints it.
 # LATCHFS_PAIRS: also every pair of operations on a file, so many schedules each.
@@ -26,7 +25,7 @@ failed=0
 model() {
 	local name=$1 out rc=0 p f t0=$SECONDS
 	shift
-	out=$(nice -n 2 cargo test --locked "$@" 2>&1) || rc=$?
+	out=$(nice -n 2 cargo test --locked --profile sim "$@" 2>&1) || rc=$?
 	p=$(sed -nE 's/^test result: .* ([0-9]+) passed; .*/\1/p' <<<"$out")
 	f=$(sed -nE 's/^test result: .* ([0-9]+) failed; .*/\1/p' <<<"$out")
 	p=${p:-0} f=${f:-0}
@@ -43,8 +42,7 @@ model() {
 }
 
 model shuttle -p latchfs-engine --lib --features shuttle,races ::schedules::
-# These are ten times as slow: all 100,000 with LATCHFS_SCHEDULES or make shuttle-long.
-LATCHFS_SCHEDULES=${LATCHFS_SCHEDULES:-20000} model "data path" -p latchfs-pagecache --test models --features shuttle,races
+model "data path" -p latchfs-pagecache --test models --features shuttle,races
 if [ -n "${LATCHFS_PAIRS:-}" ]; then
 	LATCHFS_SCHEDULES=$LATCHFS_PAIRS model pairs -p latchfs-pagecache --test models \
 		--features shuttle,races -- --ignored
