@@ -70,7 +70,6 @@ pub(super) fn create_with(
     let mut txn = entry::begin(m, res, dir)?;
     let mut d = dir.ilock.write();
     d.check_dir()?;
-    entry::find_nothing(m, dir.ino, &d, name)?;
     let dir_links = if is_dir {
         entry::more_links(d.core.nlink)?
     } else {
@@ -83,7 +82,7 @@ pub(super) fn create_with(
     txn.join_inode(&inode)?;
 
     // From here on an error shuts the file system down, unless it is the directory's before it has
-    // changed anything.
+    // changed anything: EEXIST is.
     let ctx = entry::ctx(m, dir.ino);
     let ftype = FileType::from_mode(new.mode).ok_or_else(|| Error::new(Errno::INVAL))?;
     dir::insert(m, &mut txn, &mut d.data, &ctx, name, claim.ino, ftype)?;

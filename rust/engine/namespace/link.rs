@@ -33,7 +33,6 @@ pub fn link(m: &Arc<Mount>, inode: &InodeRef, dir: &InodeRef, name: &[u8], now: 
         return Err(Error::new(Errno::PERM));
     }
     let ftype = entry::ftype_of(&i)?;
-    entry::find_nothing(m, dir.ino, &d, name)?;
     let links = entry::more_links(i.core.nlink)?;
 
     let mut delta = MapDelta::new(m);
@@ -43,6 +42,7 @@ pub fn link(m: &Arc<Mount>, inode: &InodeRef, dir: &InodeRef, name: &[u8], now: 
     txn.join_inode(dir)?;
     txn.join_inode(inode)?;
 
+    // EEXIST before anything changes.
     let ctx = entry::ctx(m, dir.ino);
     dir::insert(m, &mut txn, &mut d.data, &ctx, name, inode.ino, ftype)?;
     d.core.disk_size = d.core.disk_size.saturating_add(entry::record_len(name));

@@ -7,7 +7,7 @@ ADMIN_TESTS="shutdown_ioctl freeze_writers norecovery readonly_device fitrim dis
 	remount_errors damage sysfs_policy write_errors_end write_errors_retried unmount_ends
 	log_error watch mkfs_device device_gone"
 
-admin() { python3 "$HERE/admin.py" "$@"; }
+admin() { python3 -S -E "$HERE/admin.py" "$@"; }
 
 ours() {	# for tests of what only latchfs has
 	[ "$FS" = latchfs ] && return 0
@@ -90,23 +90,24 @@ unclean() {	# unclean DEV: a file system that needs its log
 	umount "$MNT"
 }
 
+# reads the whole device, so it is the small one
 test_norecovery() {
 	local before
 	ours || return 0
-	unclean /dev/vdd
-	before=$(sha256sum </dev/vdd)
-	expect_fail "" fs_mount /dev/vdd "$MNT" -o norecovery
-	fs_mount /dev/vdd "$MNT" -o ro,norecovery
+	unclean /dev/vdc
+	before=$(sha256sum </dev/vdc)
+	expect_fail "" fs_mount /dev/vdc "$MNT" -o norecovery
+	fs_mount /dev/vdc "$MNT" -o ro,norecovery
 	grep -q " $MNT .*norecovery" /proc/mounts
 	ls -lR "$MNT" >/dev/null || true
 	expect_fail "" mount -o remount,rw "$MNT"
 	expect_fail "" touch "$MNT/x"
 	umount "$MNT"
-	blockdev --flushbufs /dev/vdd
-	equal "the device after norecovery" "$(sha256sum </dev/vdd)" "$before"
-	fs_mount /dev/vdd
+	blockdev --flushbufs /dev/vdc
+	equal "the device after norecovery" "$(sha256sum </dev/vdc)" "$before"
+	fs_mount /dev/vdc
 	held "$MNT" synced
-	done_with /dev/vdd
+	done_with /dev/vdc
 }
 
 test_readonly_device() {
@@ -213,11 +214,10 @@ test_damage() {
 		fs_mkfs /dev/vdd
 		fs_mount /dev/vdd "$MNT" -o "errors=$value"
 		mkdir "$MNT/dir" "$MNT/good"
-		(cd "$MNT/dir" && seq -f 'a-name-that-is-somewhat-longer-%g' 2000 | xargs touch)
+		(cd "$MNT/dir" && seq -f 'a-name-that-is-somewhat-longer-%g' 700 | xargs touch)
 		block=$(admin tree-block /dev/vdd "$MNT" "$MNT/dir")
 		umount "$MNT"
 		dd if=/dev/urandom of=/dev/vdd bs=4096 seek="$block" count=1 conv=fsync status=none
-		echo 3 >/proc/sys/vm/drop_caches
 		fs_mount /dev/vdd "$MNT" -o "errors=$value"
 		touch "$MNT/good/before"
 		expect_fail "" ls "$MNT/dir"
@@ -425,7 +425,7 @@ test_watch() {
 	umount "$MNT"
 	fresh /dev/vdd
 	mkdir "$MNT/dir"
-	(cd "$MNT/dir" && seq -f 'a-name-that-is-somewhat-longer-%g' 2000 | xargs touch)
+	(cd "$MNT/dir" && seq -f 'a-name-that-is-somewhat-longer-%g' 700 | xargs touch)
 	block=$(admin tree-block /dev/vdd "$MNT" "$MNT/dir")
 	umount "$MNT"
 	dd if=/dev/urandom of=/dev/vdd bs=4096 seek="$block" count=1 conv=fsync status=none
