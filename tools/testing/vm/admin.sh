@@ -142,9 +142,9 @@ trim_setup() {	# a loop device whose file shows what is discarded
 	fs_mkfs /dev/loop4
 	fs_mount /dev/loop4 "$MNT" -o "${1:-nodiscard}"
 	put "$MNT" keep
-	head -c 64M /dev/urandom >"$MNT/big"
+	head -c 24M /dev/urandom >"$MNT/big"
 	sync -f "$MNT"
-	[ "$(allocated "$image")" -ge 64 ]
+	[ "$(allocated "$image")" -ge 24 ]
 	rm "$MNT/big"
 	sync -f "$MNT"
 }
@@ -160,7 +160,7 @@ trim_done() {
 test_fitrim() {
 	local image trimmed
 	trim_setup
-	[ "$(allocated "$image")" -ge 64 ] || { echo "discarded without being asked"; return 1; }
+	[ "$(allocated "$image")" -ge 24 ] || { echo "discarded without being asked"; return 1; }
 	expect_fail "Invalid argument" fstrim -o 1T "$MNT"
 	expect_fail "Invalid argument" fstrim -l 100 "$MNT"
 	# free runs are no larger than that
@@ -168,8 +168,8 @@ test_fitrim() {
 	[ "$FS" != latchfs ] || equal "bytes trimmed of large runs" "$trimmed" 0
 	trimmed=$(fstrim -v "$MNT" | sed -nE 's/.*\(([0-9]+) bytes\).*/\1/p')
 	echo "# fstrim: $trimmed bytes, the image has $(allocated "$image") MiB now"
-	[ "$trimmed" -ge $((64 << 20)) ] && [ "$trimmed" -le $((256 << 20)) ]
-	[ "$(allocated "$image")" -lt 16 ]
+	[ "$trimmed" -ge $((24 << 20)) ] && [ "$trimmed" -le $((256 << 20)) ]
+	[ "$(allocated "$image")" -lt 12 ]
 	trim_done
 }
 
@@ -178,11 +178,11 @@ test_discard_option() {
 	trim_setup discard
 	# it happens behind the sync
 	for i in $(seq 100); do
-		[ "$(allocated "$image")" -ge 16 ] || break
+		[ "$(allocated "$image")" -ge 12 ] || break
 		sleep 0.2
 	done
 	echo "# the image has $(allocated "$image") MiB now"
-	[ "$(allocated "$image")" -lt 16 ]
+	[ "$(allocated "$image")" -lt 12 ]
 	grep -q " $MNT .*discard" /proc/mounts
 	mount -o remount,nodiscard "$MNT"
 	! grep -q " $MNT .*[ ,]discard" /proc/mounts
@@ -446,10 +446,10 @@ test_mkfs_device() {
 	done_with /dev/vdd
 
 	rm -f "$image"
-	head -c 64M /dev/urandom >"$image"
+	head -c 32M /dev/urandom >"$image"
 	losetup /dev/loop4 "$image"
 	mkfs.latchfs -f -q -K /dev/loop4
-	[ "$(allocated "$image")" -ge 60 ] || { echo "-K discarded"; return 1; }
+	[ "$(allocated "$image")" -ge 30 ] || { echo "-K discarded"; return 1; }
 	mkfs.latchfs -f -q /dev/loop4
 	[ "$(allocated "$image")" -lt 16 ] || { echo "$(allocated "$image") MiB left"; return 1; }
 	fs_check /dev/loop4
