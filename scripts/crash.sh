@@ -75,10 +75,14 @@ make_fs() {
 	esac >/dev/null
 }
 
+# One queue for each disk: with more, two flushes at a time may end in the other order,
+# and dm-log-writes, which gives what was written before to the flush that began first
+# and logs it when that ends, then has it behind a commit that was written after it.
 vm() {	# vm NAME OPTIONS... -- CMD...: output in $work/NAME.out
 	local name=$1 rc=0
 	shift
 	"$LATCHFS_TOP/qemu/vm.sh" run --kernel "$kernel" --timeout "$timeout" --mem 3G \
+		--qemu-opt "-global virtio-blk-pci.num-queues=1" \
 		--log "$work/$name.log" \
 		--disk "$work/vda.img" --disk "$work/vdb.img" --disk "$work/vdc.img" \
 		--disk "$work/vdd.img" --disk "$work/vde.img" \

@@ -27,7 +27,7 @@ tests() {
 	local name=$1 log=$out/$1.log rc=0
 	shift
 	say "races: $name"
-	LATCHFS_RACES_TABLE=$table nice -n 2 cargo test --locked \
+	LATCHFS_RACES_TABLE=$table nice -n 2 cargo test --locked --profile sim \
 		--manifest-path tools/Cargo.toml "$@" >"$log" 2>&1 || rc=$?
 	if [ $rc -ne 0 ]; then
 		grep -E '^(test .* FAILED|error|the real build:|not reached:)' "$log" ||
@@ -45,9 +45,7 @@ sync_points() {
 
 models() {
 	tests shuttle -p latchfs-engine --lib --features shuttle,races ::mutants::
-	# as in tools/testing/host/models.sh: these are ten times as slow
-	LATCHFS_SCHEDULES=${LATCHFS_SCHEDULES:-20000} tests data-path-shuttle \
-		-p latchfs-pagecache --test models --features shuttle,races mutants::
+	tests data-path-shuttle -p latchfs-pagecache --test models --features shuttle,races mutants::
 }
 
 # vm [NAME...]: the reproducers in the virtual machine

@@ -2,8 +2,7 @@
 
 //! A whole mount under shuttle: unmount while a deleted file is being freed in the background.
 //!
-//! Each schedule mounts, deletes, unmounts and checks the image, so there are fewer of them than of
-//! the models of single machines.
+//! Each schedule mounts, deletes, unmounts and checks the image, which is as small as can be.
 
 use super::*;
 use crate::engine::{mount::MountOpts, testing::schedules};
@@ -11,11 +10,9 @@ use crate::sys::device::{Backend, MemDisk};
 use std::sync::OnceLock;
 
 /// Schedules, random and biased to few preemptions each half.
-const SCHEDULES: usize = 10_000;
-/// How many times fewer than of other models.
-const FEWER: usize = 10;
+const SCHEDULES: usize = 100_000;
 
-const BLOCKS: u64 = 8192;
+const BLOCKS: u64 = 4096;
 
 /// A disk with a file system that has one file.
 fn disk() -> Arc<MemDisk> {
@@ -52,7 +49,7 @@ fn delete_and_unmount() {
 }
 
 fn explore(model: fn()) {
-    let number = schedules::schedules(SCHEDULES * FEWER) / FEWER;
+    let number = schedules::schedules(SCHEDULES);
     let mut config = shuttle::Config::new();
     config.stack_size = 1 << 20;
     config.max_steps = shuttle::MaxSteps::FailAfter(10_000_000);
