@@ -36,8 +36,7 @@ part() {
 "$LATCHFS_TOP/scripts/doctor.sh" --install
 t0=$SECONDS
 part lint scripts/lint.sh
-# as the simulator and the models are built: what they share is built once
-part unit nice -n 2 cargo test --locked --profile sim --workspace --no-fail-fast --manifest-path tools/Cargo.toml
+part unit nice -n 2 cargo test --locked --workspace --no-fail-fast --manifest-path tools/Cargo.toml
 for t in tools/testing/host/*; do
 	if [ -f "$t" ] && [ -x "$t" ]; then
 		part "$(basename "${t%.*}")" "$t"
