@@ -63,7 +63,8 @@ pub use write::LockedBuf;
 
 /// Shards of a cache, a power of two: enough that two tasks rarely meet, and that a shard of a
 /// large cache is grown under its spinlock in microseconds.
-/// Of the models, where each turn at a lock costs and a mount lives for a millisecond: as many as meet.
+/// The models have as many as are needed to meet: each turn at a lock costs there, and a mount lives
+/// for a millisecond.
 const SHARDS: usize = if cfg!(feature = "shuttle") { 4 } else { 256 };
 /// Queues for those who wait for reads, a power of two.
 const READ_QUEUES: usize = 16;

@@ -196,31 +196,27 @@ fn write_locked(io: &mut Kiocb<'_, Latchfs>) -> Result<usize> {
     if io.write_checks()? == 0 {
         return Ok(0);
     }
-    if io.pos() > inode.size() {
+    let gap = io.pos() > inode.size();
+    if gap || file::must_prepare_to_grow(inode.data(), direct::end(io)) {
         if io.nowait() {
             return Err(EAGAIN);
         }
         zero_gap(inode, &lock, io.pos())?;
-    } else if file::must_prepare_to_grow(inode.data(), direct::end(io)) {
-        if io.nowait() {
-            return Err(EAGAIN);
-        }
-        let inval = inode.invalidate_lock();
-        let (m, iolock) = (mount_of(inode), lock.witness());
-        inode.dio_wait();
-        file::prepare_to_grow(m, inode.data(), &iolock, &inval.witness()).at(inode)?;
     }
     io.modified()?;
     io.write_cached()
 }
 
-/// A write begins behind the end of the file: what lies between must read as zeroes. The last block
-/// is brought into the page cache, so no direct write may be on its way to it.
+/// A write makes the file longer. If it begins behind the end, what lies between must read as zeroes;
+/// what a crash has left behind the end must not be seen in either case. The last block is brought into the page cache, so no direct write may be on its way to it.
 pub fn zero_gap(inode: &Inode, lock: &InodeLock<'_, Latchfs>, pos: u64) -> Result {
     inode.dio_wait();
     let size = inode.size();
     let inval = inode.invalidate_lock();
     let iolock = lock.witness();
     file::prepare_to_grow(mount_of(inode), inode.data(), &iolock, &inval.witness()).at(inode)?;
-    inode.zero_range(&iolock, &inval, size, pos.saturating_sub(size))
+    if pos > size {
+        inode.zero_range(&iolock, &inval, size, pos.saturating_sub(size))?;
+    }
+    Ok(())
 }

@@ -8,7 +8,7 @@ use crate::{
     Errno, File, Result, EFAULT, PAGE,
 };
 use latchfs_engine::engine::file::{self, Attempt, Bmap, BmapKind, Space};
-use latchfs_host::{mutant, CleanRange, InvalidateExcl, IolockExcl};
+use latchfs_host::{mutant, CleanRange, InvalidateExcl};
 use std::sync::atomic::Ordering;
 
 /// A user buffer of which all from `readable` on faults.
@@ -57,16 +57,11 @@ impl File {
     fn write_locked(&self, pos: u64, source: &Source<'_>) -> Result<usize> {
         let _iolock = self.iolock.write();
         let size = self.i_size();
-        if pos > size {
+        let end = pos + source.bytes.len() as u64;
+        if pos > size || file::must_prepare_to_grow(&self.inode, end) {
             self.dio_wait();
             let _invalidate = self.invalidate.write();
             self.zero_gap(size, pos)?;
-        } else if file::must_prepare_to_grow(&self.inode, pos + source.bytes.len() as u64) {
-            self.dio_wait();
-            let _invalidate = self.invalidate.write();
-            let iolock = IolockExcl::assume(self.ino());
-            let invalidate = InvalidateExcl::assume(self.ino());
-            file::prepare_to_grow(&self.m, &self.inode, &iolock, &invalidate).map_err(errno)?;
         }
         self.buffered_write(pos, source)
     }

@@ -8,13 +8,13 @@ use latchfs_host::{mutant, InvalidateExcl, IolockExcl};
 use std::sync::atomic::Ordering;
 
 impl File {
-    /// A write begins at `pos`, behind the end of the file: what lies between reads as zeroes. i_rwsem
-    /// and the invalidate lock are held exclusively.
+    /// A write at `pos` makes the file longer: what lies between reads as zeroes, if it begins behind
+    /// the end. i_rwsem and the invalidate lock are held exclusively.
     pub(crate) fn zero_gap(&self, size: u64, pos: u64) -> Result {
         let iolock = IolockExcl::assume(self.ino());
         let invalidate = InvalidateExcl::assume(self.ino());
         file::prepare_to_grow(&self.m, &self.inode, &iolock, &invalidate).map_err(errno)?;
-        self.zero_range(size, pos - size)
+        self.zero_range(size, pos.saturating_sub(size))
     }
 
     /// Zeroes bytes in the page cache. i_rwsem and the invalidate lock are held exclusively.

@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::{compare, fsck, Rng, POISON};
+use common::{after_a_cut, compare, fsck, Rng, POISON};
 use latchfs_engine::{
     engine::{
         extents::disk::{self, ExtentCtx},
@@ -16,10 +16,6 @@ use latchfs_engine::{
         header::Owner,
         units::{DiskBlock, FileBlock},
     },
-};
-use latchfs_host::{
-    device::{Backend as _, MemDisk},
-    Arc,
 };
 use latchfs_pagecache::{Errno, FallocMode, File, Fs, Ioends};
 use std::{collections::BTreeMap, ops::ControlFlow};
@@ -43,16 +39,6 @@ fn on_disk(fs: &Fs, file: &File) -> BTreeMap<u64, bool> {
     })
     .expect("scan");
     all
-}
-
-/// The file system after a crash now.
-fn crashed(fs: &Fs) -> Fs {
-    let disk = Arc::new(MemDisk::new(fs.disk.blocks()));
-    for (at, block) in fs.disk.snapshot() {
-        disk.write(at, &block).expect("a disk in memory");
-    }
-    let m = Fs::mount(&disk);
-    Fs { disk, m }
 }
 
 /// A file as it should be.
@@ -557,7 +543,7 @@ fn what_a_crash_cut_off_does_not_come_back() {
     file.write_and_wait(10 * PAGE, 12 * PAGE - 1);
     fs.m.sync().expect("sync");
     for how in 0..4 {
-        let copy = crashed(&fs);
+        let copy = after_a_cut(&fs.disk);
         let file = copy.open(ino);
         assert_eq!(file.i_size(), PAGE, "only what is whole");
         assert!(

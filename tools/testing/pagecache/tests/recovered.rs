@@ -4,22 +4,10 @@
 
 mod common;
 
-use common::fsck;
-use latchfs_host::device::{Backend, MemDisk};
+use common::{after_a_cut, fsck};
 use latchfs_pagecache::Fs;
-use std::sync::Arc;
 
 const KB: u64 = 1024;
-
-/// What a power cut leaves now, mounted.
-fn after_a_cut(fs: &Fs) -> Fs {
-    let disk = Arc::new(MemDisk::new(fs.disk.blocks()));
-    for (block, data) in fs.disk.snapshot() {
-        disk.write(block, &data).expect("a disk in memory");
-    }
-    let m = Fs::mount(&disk);
-    Fs { disk, m }
-}
 
 /// Four blocks were appended and the last two reached the disk; after a crash the same again, and the
 /// third block is the last one to be written. The size on disk waits for it.
@@ -32,7 +20,7 @@ fn data_behind_the_recovered_size_does_not_come_back() {
     file.write(0, &[1; 16 * KB as usize]).expect("write");
     file.write_and_wait(8 * KB, 16 * KB - 1);
     fs.m.sync().expect("sync");
-    let cut = after_a_cut(&fs);
+    let cut = after_a_cut(&fs.disk);
     file.close();
 
     let mut file = cut.open(ino);
@@ -42,7 +30,7 @@ fn data_behind_the_recovered_size_does_not_come_back() {
     file.write_and_wait(0, 8 * KB - 1);
     file.write_and_wait(12 * KB, 16 * KB - 1);
     cut.m.sync().expect("sync");
-    let again = after_a_cut(&cut);
+    let again = after_a_cut(&cut.disk);
     file.close();
 
     let file = again.open(ino);

@@ -4,8 +4,12 @@
 
 #![allow(dead_code)]
 
-use latchfs_host::Device;
+use latchfs_host::{
+    device::{Backend as _, MemDisk},
+    Device,
+};
 use latchfs_pagecache::{File, Fs};
+use std::sync::Arc;
 
 /// What the disk is filled with before mkfs: a byte no test writes.
 pub const POISON: u8 = 0xee;
@@ -47,6 +51,16 @@ pub fn compare(file: &File, model: &[u8], what: &str) {
             model[at]
         );
     }
+}
+
+/// What a power cut leaves now, mounted.
+pub fn after_a_cut(disk: &MemDisk) -> Fs {
+    let copy = Arc::new(MemDisk::new(disk.blocks()));
+    for (block, data) in disk.snapshot() {
+        copy.write(block, &data).expect("a disk in memory");
+    }
+    let m = Fs::mount(&copy);
+    Fs { disk: copy, m }
 }
 
 /// The unmounted file system is consistent.

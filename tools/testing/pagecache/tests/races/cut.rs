@@ -3,7 +3,7 @@
 //! A truncation between the page cache and the map: what it has cut off is in neither, and whoever
 //! says that data is durable has to wait for it.
 
-use super::{seed001::after_a_cut, *};
+use super::*;
 use latchfs_host::sync_point::{table::State, Session};
 use std::thread;
 

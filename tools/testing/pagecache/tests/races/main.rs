@@ -25,7 +25,7 @@ mod sys {
     pub(crate) use latchfs_host::*;
 }
 
-use common::{fsck, POISON};
+use common::{after_a_cut, fsck, POISON};
 use latchfs_engine::{engine::extents::View, format::FileBlock};
 use latchfs_pagecache::{File, Fs};
 use races::Seen;

@@ -36,16 +36,6 @@ fn held_at() -> &'static str {
     }
 }
 
-/// What a power cut leaves now, mounted.
-pub(crate) fn after_a_cut(disk: &MemDisk) -> Fs {
-    let copy = Arc::new(MemDisk::new(disk.blocks()));
-    for (block, data) in disk.snapshot() {
-        copy.write(block, &data).expect("a disk in memory");
-    }
-    let m = Fs::mount(&copy);
-    Fs { disk: copy, m }
-}
-
 /// The file as it is in `fs`.
 fn content(fs: &Fs, b: &Bench) -> Vec<u8> {
     let file = fs.open(b.file.inode.ino);
