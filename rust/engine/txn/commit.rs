@@ -26,10 +26,19 @@ fn add(counter: &AtomicU64, delta: i64) {
 pub(super) fn copy_chunks(block: &crate::format::Block, mask: u32) -> sys::Vec<u8> {
     let mut data = sys::Vec::new();
     data.must_reserve((mask.count_ones() as usize).saturating_mul(CHUNK));
-    for (n, chunk) in block.chunks_exact(CHUNK).enumerate() {
-        if mask & (1 << n) != 0 {
-            data.must_extend_from_slice(chunk);
-        }
+    let mut left = mask;
+    let mut at = 0_usize;
+    while left != 0 {
+        // Neighbours together: a leaf that was changed often is all of it.
+        let skip = left.trailing_zeros();
+        left >>= skip;
+        let run = left.trailing_ones();
+        left = left.checked_shr(run).unwrap_or(0);
+
+        let start = at.saturating_add(skip as usize);
+        at = start.saturating_add(run as usize);
+        let bytes = start.saturating_mul(CHUNK)..at.saturating_mul(CHUNK);
+        data.must_extend_from_slice(block.get(bytes).unwrap_or_default());
     }
     data
 }
