@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     engine::{
+        buf::BufRef,
         error::{Error, Result},
         inode::{
             cache::{Cache, Reuse},
@@ -35,6 +36,8 @@ pub(crate) struct InoClaim<'m> {
     cache: &'m Cache,
     /// The number.
     pub(crate) ino: Ino,
+    /// The block of the map that has its bit.
+    pub(super) map: BufRef,
     /// The object of its last life, if it is still in memory.
     reused: Option<InodeRef>,
 }
@@ -198,7 +201,7 @@ fn search_block<'m>(
                 .saturating_add(n)
                 .saturating_mul(CHUNK_INODES)
                 .saturating_add(bit);
-            if let Some(claim) = take(m, group, Ino::new(group.ag, index))? {
+            if let Some(claim) = take(m, group, Ino::new(group.ag, index), &buf)? {
                 return Ok(Some(claim));
             }
         }
@@ -207,9 +210,14 @@ fn search_block<'m>(
 }
 
 /// Claims a number that is free in the map; `None` if somebody else has claimed it or still looks
-/// at its last life. The caller holds the AG inode lock.
+/// at its last life. `map` has its bit. The caller holds the AG inode lock.
 #[inline(never)]
-fn take<'m>(m: &'m Mount, group: &'m Group, ino: Ino) -> Result<Option<InoClaim<'m>>> {
+fn take<'m>(
+    m: &'m Mount,
+    group: &'m Group,
+    ino: Ino,
+    map: &BufRef,
+) -> Result<Option<InoClaim<'m>>> {
     let mut spare: Vec<u32> = Vec::new();
     loop {
         let mut pick = group.pick.lock();
@@ -235,6 +243,7 @@ fn take<'m>(m: &'m Mount, group: &'m Group, ino: Ino) -> Result<Option<InoClaim<
         group,
         cache: &m.inodes.cache,
         ino,
+        map: map.clone(),
         reused: None,
     };
     match m.inodes.cache.reuse(ino) {

@@ -7,6 +7,7 @@
 //! locks are taken by ascending group, and held until the commit is done and the caches know.
 
 use super::{
+    claim::InoClaim,
     group::{AgWrite, Group},
     map::{map_block, place_of},
 };
@@ -105,12 +106,25 @@ impl<'m> MapDelta<'m> {
     /// may sleep. EIO, ENOMEM, EUCLEAN.
     pub(crate) fn add(&mut self, ino: Ino, op: MapOp) -> Result {
         let group = self.m.inodes.group(ino.ag())?;
-        let header = self.m.ag(ino.ag())?.header(self.m)?;
         let map = {
             let inner = group.read(self.m)?;
             map_block(self.m, group, &inner, place_of(ino.chunk()).0)?
         };
         let map = map.ok_or_else(|| Error::corrupt(0, "inode outside of the inode map"))?;
+        self.plan(group, ino, op, map)
+    }
+
+    /// [`Self::add`] for a claimed number, whose map block was found by the search for it. The block
+    /// is that of the number as long as the claim lives: it keeps the chunk, and that the end of
+    /// the map. Takes no lock; may sleep. EIO, ENOMEM, EUCLEAN.
+    pub(crate) fn add_claimed(&mut self, claim: &InoClaim<'_>, op: MapOp) -> Result {
+        let group = self.m.inodes.group(claim.ino.ag())?;
+        self.plan(group, claim.ino, op, claim.map.clone())
+    }
+
+    /// Reads what a change needs beside its map block, and notes it.
+    fn plan(&mut self, group: &'m Group, ino: Ino, op: MapOp, map: BufRef) -> Result {
+        let header = self.m.ag(ino.ag())?.header(self.m)?;
         let change = Change {
             group,
             ino,

@@ -77,7 +77,7 @@ pub(super) fn create_with(
     };
     let mut n = inode.ilock.write_nested(NEST_NEW);
     let mut delta = MapDelta::new(m);
-    delta.add(claim.ino, MapOp::Alloc)?;
+    delta.add_claimed(&claim, MapOp::Alloc)?;
     txn.join_inode(dir)?;
     txn.join_inode(&inode)?;
 
@@ -126,7 +126,7 @@ pub fn tmpfile_with_attrs(
     let mut txn = entry::begin(m, res, dir)?;
     let mut n = inode.ilock.write_nested(NEST_NEW);
     let mut delta = MapDelta::new(m);
-    delta.add(claim.ino, MapOp::AllocOrphan)?;
+    delta.add_claimed(&claim, MapOp::AllocOrphan)?;
     txn.join_inode(&inode)?;
 
     n.init(claim.ino, new, 0);

@@ -227,7 +227,7 @@ fn move_name(
     let mut w = None;
     if let (Some(claim), Some(inode)) = (&whiteout, &left) {
         w = Some(inode.ilock.write_nested(NEST_NEW));
-        delta.add(claim.ino, MapOp::Alloc)?;
+        delta.add_claimed(claim, MapOp::Alloc)?;
         txn.join_inode(inode)?;
     }
     l.join(&mut txn, args)?;
