@@ -133,6 +133,16 @@ pub trait TreeKind {
     fn decode(bytes: &[u8]) -> Option<Self::Record<'_>>;
 }
 
+/// Where a scan has ended. Holds references to the blocks of that path.
+pub struct Spot(Path);
+
+impl Spot {
+    /// No place yet.
+    pub const fn nowhere() -> Self {
+        Self(Path::new())
+    }
+}
+
 /// The tree of one owner. Stateless: the root is the caller's, in the fork it protects by its lock.
 ///
 /// This type only knows what records are; `Raw` does the work, on bytes, once for all kinds.
@@ -201,10 +211,22 @@ impl<K: TreeKind> Tree<K> {
         m: &Mount,
         root: &TreeRoot,
         from: u64,
+        f: impl FnMut(K::Record<'_>) -> ControlFlow<B>,
+    ) -> Result<Option<B>> {
+        self.scan_to(m, root, from, &mut Spot::nowhere(), f)
+    }
+
+    /// [`Self::scan`] that leaves in `spot` where it has ended, for [`Self::insert_from`].
+    pub fn scan_to<B>(
+        &self,
+        m: &Mount,
+        root: &TreeRoot,
+        from: u64,
+        spot: &mut Spot,
         mut f: impl FnMut(K::Record<'_>) -> ControlFlow<B>,
     ) -> Result<Option<B>> {
         let mut found = None;
-        self.raw.scan(m, root, from, &mut |record| {
+        self.raw.scan(m, root, from, &mut spot.0, &mut |record| {
             Ok(match f(decode::<K>(record)?) {
                 ControlFlow::Continue(()) => true,
                 ControlFlow::Break(value) => {
@@ -232,6 +254,23 @@ impl<K: TreeKind> Tree<K> {
     ) -> Result<()> {
         let key = accept::<K>(record)?;
         self.raw.insert(m, txn, root, near, key, record)
+    }
+
+    /// [`Self::insert`] without a descent if `spot` is in the leaf that the record belongs in: for
+    /// those who looked there before. The tree has not changed since; a spot that was never set is
+    /// nowhere. Afterwards it must not be used again.
+    pub fn insert_from(
+        &self,
+        m: &Mount,
+        txn: &mut Txn<'_>,
+        root: &mut TreeRoot,
+        near: DiskBlock,
+        spot: &mut Spot,
+        record: &[u8],
+    ) -> Result<()> {
+        let key = accept::<K>(record)?;
+        let path = &mut spot.0;
+        self.raw.insert_from(m, txn, root, near, path, key, record)
     }
 
     /// Makes the first leaf of records that are in key order and fit in one node together. The tree

@@ -43,6 +43,7 @@ use crate::engine::{
     btree::{
         self,
         Dirents,
+        Spot,
         Tree, //
     },
     error::{
@@ -160,26 +161,28 @@ pub fn check_name(name: &[u8]) -> Result<()> {
 }
 
 /// Calls `f` with each entry from key `from` on, in key order, until it breaks. `f` must not sleep.
+/// In a tree `spot` is where that was.
 fn scan<B>(
     m: &Mount,
     fork: &Fork,
     ctx: &Ctx,
     from: u64,
+    spot: &mut Spot,
     mut f: impl FnMut(Dirent<'_>) -> ControlFlow<B>,
 ) -> Result<Option<B>> {
     match fork.format {
         ForkFormat::InlineDir => Ok(inline::scan(&fork.inline, from, f)),
-        ForkFormat::DirTree => tree(ctx).scan(m, &fork.root, from, &mut f),
+        ForkFormat::DirTree => tree(ctx).scan_to(m, &fork.root, from, spot, &mut f),
         _ => Err(Error::new(Errno::NOTDIR)),
     }
 }
 
 /// Looks for a name among those of its hash; on the way finds the lowest free disambiguator.
-fn find(m: &Mount, fork: &Fork, ctx: &Ctx, name: &[u8]) -> Result<Place> {
+fn find(m: &Mount, fork: &Fork, ctx: &Ctx, name: &[u8], spot: &mut Spot) -> Result<Place> {
     let hash = hash_of(ctx, name);
     // Entries come in key order, so the first gap shows when an entry is beyond `free`.
     let mut free = 0;
-    let found = scan(m, fork, ctx, first_key(hash), |entry| {
+    let found = scan(m, fork, ctx, first_key(hash), spot, |entry| {
         if key_hash(entry.key) != hash {
             return ControlFlow::Break(None);
         }
@@ -200,7 +203,7 @@ fn find(m: &Mount, fork: &Fork, ctx: &Ctx, name: &[u8]) -> Result<Place> {
 
 /// Looks a name up. `ENOTDIR` if the fork is not a directory's.
 pub fn lookup(m: &Mount, fork: &Fork, ctx: &Ctx, name: &[u8]) -> Result<Option<DirEntry>> {
-    match find(m, fork, ctx, name)? {
+    match find(m, fork, ctx, name, &mut Spot::nowhere())? {
         Place::Taken(entry) => Ok(Some(entry)),
         Place::Free(_) => Ok(None),
     }
@@ -215,7 +218,7 @@ pub fn is_empty(fork: &Fork) -> bool {
 /// that has emitted an entry goes on from its key + 1. Nothing here touches user memory.
 pub fn read(m: &Mount, fork: &Fork, ctx: &Ctx, from: u64, out: &mut EntryBuf) -> Result<()> {
     out.clear();
-    scan(m, fork, ctx, from, |entry| {
+    scan(m, fork, ctx, from, &mut Spot::nowhere(), |entry| {
         if out.push(&entry) {
             ControlFlow::Continue(())
         } else {
@@ -238,7 +241,8 @@ pub fn insert(
     ftype: FileType,
 ) -> Result<u64> {
     check_name(name)?;
-    let Place::Free(key) = find(m, fork, ctx, name)? else {
+    let mut spot = Spot::nowhere();
+    let Place::Free(key) = find(m, fork, ctx, name, &mut spot)? else {
         return Err(Error::new(Errno::EXIST));
     };
     let mut bytes = [0; MAX_DIRENT];
@@ -251,7 +255,7 @@ pub fn insert(
         }
         to_tree(txn, fork, ctx)?;
     }
-    tree(ctx).insert(m, txn, &mut fork.root, ctx.near, record)?;
+    tree(ctx).insert_from(m, txn, &mut fork.root, ctx.near, &mut spot, record)?;
     Ok(key)
 }
 
@@ -265,7 +269,7 @@ pub fn remove(
     ctx: &Ctx,
     name: &[u8],
 ) -> Result<DirEntry> {
-    let Place::Taken(entry) = find(m, fork, ctx, name)? else {
+    let Place::Taken(entry) = find(m, fork, ctx, name, &mut Spot::nowhere())? else {
         return Err(Error::new(Errno::NOENT));
     };
     if fork.format == ForkFormat::InlineDir {
@@ -290,7 +294,7 @@ pub fn replace(
     ino: Ino,
     ftype: FileType,
 ) -> Result<DirEntry> {
-    let Place::Taken(old) = find(m, fork, ctx, name)? else {
+    let Place::Taken(old) = find(m, fork, ctx, name, &mut Spot::nowhere())? else {
         return Err(Error::new(Errno::NOENT));
     };
     let mut bytes = [0; MAX_DIRENT];

@@ -62,17 +62,18 @@ impl Raw {
         }
     }
 
-    /// Calls `f` with each record from `from` on until it says false.
+    /// Calls `f` with each record from `from` on until it says false. `path` is then in the leaf of
+    /// that record, or in the last one.
     #[inline(never)]
     pub(super) fn scan(
         &self,
         m: &Mount,
         root: &TreeRoot,
         from: u64,
+        path: &mut Path,
         f: &mut dyn FnMut(&[u8]) -> Checked<bool>,
     ) -> Result<()> {
-        let mut path = Path::new();
-        if !self.descend(m, root, Toward::Key(from), &mut path)? {
+        if !self.descend(m, root, Toward::Key(from), path)? {
             return Ok(());
         }
         loop {
@@ -85,7 +86,7 @@ impl Raw {
                 }
                 Ok(true)
             })?;
-            if !on || !self.next_leaf(m, &mut path, true)? {
+            if !on || !self.next_leaf(m, path, true)? {
                 return Ok(());
             }
         }

@@ -93,8 +93,26 @@ impl Raw {
         key: u64,
         record: &[u8],
     ) -> Result<()> {
-        let mut path = Path::new();
-        if !self.descend(m, root, Toward::Key(key), &mut path)? {
+        self.insert_from(m, txn, root, near, &mut Path::new(), key, record)
+    }
+
+    /// See [`Tree::insert_from`](super::Tree::insert_from).
+    #[inline(never)]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "those of the public function and the key it has found in them"
+    )]
+    pub(super) fn insert_from(
+        &self,
+        m: &Mount,
+        txn: &mut Txn<'_>,
+        root: &mut TreeRoot,
+        near: DiskBlock,
+        path: &mut Path,
+        key: u64,
+        record: &[u8],
+    ) -> Result<()> {
+        if !self.redirect(m, root, key, path)? {
             return self.build_leaf(txn, root, near, &mut core::iter::once(record));
         }
         if path.found().is_ok() {
@@ -107,8 +125,8 @@ impl Raw {
             top: None,
             splits: 0,
         };
-        self.plan(txn, root, &path, record.len(), &mut plan)?;
-        self.carry_out(txn, root, &path, &plan, record)
+        self.plan(txn, root, path, record.len(), &mut plan)?;
+        self.carry_out(txn, root, path, &plan, record)
     }
 
     /// Decides which nodes split, and gets all blocks that takes. May sleep.

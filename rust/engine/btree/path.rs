@@ -43,6 +43,8 @@ pub(super) struct Path {
     depth: u8,
     /// Whether the record in the leaf is the one that was looked for.
     found: bool,
+    /// The keys the leaf may hold.
+    keys: Range,
 }
 
 impl Path {
@@ -53,7 +55,14 @@ impl Path {
             index: [0; MAX_DEPTH],
             depth: 0,
             found: false,
+            keys: Range::ALL,
         }
+    }
+
+    /// Whether the path leads to the leaf that `key` belongs in.
+    fn leads_to(&self, key: u64) -> bool {
+        let keys = self.keys;
+        self.depth != 0 && keys.low <= key && keys.high.is_none_or(|high| key < high)
     }
 
     /// Levels of the tree.
@@ -189,7 +198,28 @@ impl Raw {
                 *to = Some(buf);
             }
         }
+        path.keys = range;
         Ok(())
+    }
+
+    /// Makes `path`, which is nowhere or was left in this tree since its last change, what a descent
+    /// toward `key` makes it. Without a descent if it leads to the same leaf. `false` if the tree is
+    /// empty. May sleep.
+    #[inline(never)]
+    pub(super) fn redirect(
+        &self,
+        m: &Mount,
+        root: &TreeRoot,
+        key: u64,
+        path: &mut Path,
+    ) -> Result<bool> {
+        if !path.leads_to(key) {
+            return self.descend(m, root, Toward::Key(key), path);
+        }
+        let found = view(path.buf(0)?, self.leaf, |leaf| leaf.search(key))?;
+        path.found = found.is_ok();
+        path.set_index(0, found.unwrap_or_else(|above| above));
+        Ok(true)
     }
 
     /// Moves the path to the next leaf (`forward`) or the one before; `false` if there is none, and
