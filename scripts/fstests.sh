@@ -23,10 +23,14 @@ here=$LATCHFS_TOP/tools/testing/fstests
 export LANE=${LANE:-qemu}
 lane=$LANE
 kernel=${KERNEL:-base}
-export FS=${FS:-latchfs}
+export FS=${FS:-latchfs} MUTANT=${MUTANT:-}
+if [ -n "$MUTANT" ]; then
+	[ "$FS" = latchfs ] || die "MUTANT is one of latchfs, not of $FS"
+	[ -z "${RECORD:-}" ] || die "the results of a mutant are not recorded"
+fi
 
 # what the guest is told
-guest_env=(FS FSTESTS RESULTS LATCHFS_KO TOOLS TEST_DEV SCRATCH_DEV LOGWRITES_DEV SOAK_DURATION
+guest_env=(FS MUTANT FSTESTS RESULTS LATCHFS_KO TOOLS TEST_DEV SCRATCH_DEV LOGWRITES_DEV SOAK_DURATION
 	TEST_TIMEOUT BATCH_SECONDS FSTESTS_MKFS_OPTIONS FSTESTS_MOUNT_OPTIONS
 	LATCHFS_SPLAT LATCHFS_SPLAT_OK)
 declare -A size=([test]=${TEST_SIZE:-8G} [scratch]=${SCRATCH_SIZE:-16G} [logwrites]=8G)
@@ -137,7 +141,7 @@ kdir=$("$LATCHFS_TOP/qemu/build-kernel.sh" "$kernel")
 LATCHFS_KO=
 TOOLS=
 build=$(basename "$kdir")
-WORK=$LATCHFS_CACHE/fstests/$FS-$kernel
+WORK=$LATCHFS_CACHE/fstests/$FS-$kernel${MUTANT:+-$MUTANT}
 mkdir -p "$WORK"
 exec 8>"$WORK.lock"
 if ! flock -n 8; then
@@ -146,7 +150,7 @@ if ! flock -n 8; then
 fi
 if [ "$FS" = latchfs ]; then
 	"$LATCHFS_TOP/scripts/tools.sh" -p latchfs-mkfs -p latchfs-fsck -p latchfs-inspect >/dev/null
-	ko=$("$LATCHFS_TOP/scripts/module.sh" "$kernel")
+	ko=$(RACES=${MUTANT:+1} "$LATCHFS_TOP/scripts/module.sh" "$kernel")
 	# as they are now: the next build of somebody must not meet half of a run
 	rm -rf "$WORK/build"
 	mkdir -p "$WORK/build"

@@ -4,7 +4,7 @@
 # The guest's half of `make fstests`: makes of this machine one that fstests can run
 # on, then runs tests one after the other (watch.py).  Usage: guest.sh TEST...
 #
-# Environment: FS, FSTESTS (a built tree of fstests, which is not written to),
+# Environment: FS, MUTANT, FSTESTS (a built tree of fstests, which is not written to),
 # RESULTS (a directory of the host), TEST_DEV, SCRATCH_DEV, LOGWRITES_DEV,
 # LATCHFS_KO, TOOLS (directory with mkfs.latchfs and fsck.latchfs), SOAK_DURATION,
 # TEST_TIMEOUT, BATCH_SECONDS, FSTESTS_MKFS_OPTIONS, FSTESTS_MOUNT_OPTIONS.
@@ -66,6 +66,7 @@ load() {
 		cp "$TOOLS"/{mkfs.latchfs,fsck.latchfs,latchfs} /usr/local/sbin/
 		[ "$(type -P fsck.latchfs)" = /usr/local/sbin/fsck.latchfs ]
 		insmod "$LATCHFS_KO"
+		[ -z "${MUTANT:-}" ] || echo "mutant $MUTANT" >/sys/kernel/debug/latchfs/sync/control
 		;;
 	*)	modprobe "$FS" 2>/dev/null || grep -qw "$FS" /proc/filesystems ;;
 	esac
