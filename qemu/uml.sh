@@ -66,4 +66,15 @@ timeout -k 10 "$timeout" "$kdir/linux" mem="$mem" ncpus="$cpus" seccomp=on \
 	root=/dev/root rootfstype=hostfs rootflags=/ ro init="$work/init" \
 	con=null con0=null,fd:1 loglevel=5 panic=-1 </dev/null 2>&1 |
 	tee "$log" &
-wait $! || true
+output=$!
+machine=$(jobs -p)	# the first of the pipeline
+# A machine that was told to power off may wait for ever for a process that it has lost.
+while kill -0 "$machine" 2>/dev/null; do
+	if grep -q 'reboot: Power down' "$log"; then
+		sleep 5
+		kill -TERM "$machine" 2>/dev/null || true
+		break
+	fi
+	sleep 1
+done
+wait "$output" || true

@@ -4,9 +4,9 @@
 
 use super::cache::*;
 use crate::engine::buf::*;
-use crate::engine::testing::races::{hits, reproduce, until, Race, Seen};
+use crate::engine::testing::races::{hits, reproduce, until, Race, Seen, Slow};
 use crate::sys::device::MemDisk;
-use crate::sys::sync_point::{points::Mutant, Session};
+use crate::sys::sync_point::{points::Mutant, table::State, Session};
 use std::thread;
 
 /// The text that is on the disk, read by another cache.
@@ -104,11 +104,12 @@ fn t_002_c_read_against_teardown() {
         let (world, disk) = new_cache();
         let block = at(0);
         settled(&world, block);
-        let world = cache_on(disk);
+        let world = cache_on(std::sync::Arc::new(Slow(disk)));
         arm(s, "eb.read.before_end", block, "");
         thread::scope(|scope| {
-            // Nobody waits for it, so only READING keeps the buffer.
-            let reader = scope.spawn(|| world.readahead(block, KIND, OWNER));
+            // Nobody waits for it, so only READING keeps the buffer. The read ends in a task of its
+            // own: whoever asked has given his reference back, as all have before a teardown.
+            world.readahead(block, KIND, OWNER);
             s.command("wait eb.read.before_end");
             // Teardown waits for the read, or does not.
             let teardown = scope.spawn(|| world.purge());
@@ -116,7 +117,7 @@ fn t_002_c_read_against_teardown() {
                 hits("eb.purge.waits") != 0 || teardown.is_finished()
             }));
             s.command("release eb.read.before_end");
-            let _ = reader.join();
+            until(|| s.state("eb.read.before_end") == State::Passed);
             seen.must(
                 teardown.join().unwrap() == (0, 0),
                 "a buffer is lost or held",
