@@ -168,6 +168,7 @@ impl BufCache {
             }
         }
         self.dirty.fetch_sub(lost, Ordering::Relaxed);
+        sys::sync_point!("eb.purge.done", held);
         (lost, held)
     }
 }

@@ -63,6 +63,8 @@ pub const POINTS: &[Def] = &[
     sleep("eb.read.before_end"),
     // Buffer cache: teardown at unmount met a read in flight, and is about to wait for it.
     sleep("eb.purge.waits"),
+    // Buffer cache: teardown at unmount has come to its end.
+    sleep("eb.purge.done"),
     // Buffer cache: a buffer has died, and is still in the index.
     spin("eb.bury.before"),
     // AIL push: it has come to an item; the AIL lock is held.
