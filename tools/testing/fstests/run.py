@@ -326,7 +326,8 @@ def record(args, not_applicable, store):
         if ours and test in not_applicable:
             cells = ["notrun", "-", "-", not_applicable[test]]
         elif row:
-            reason = row[3]
+            # where that machine had its files is of no use to others
+            reason = re.sub(r"(; )?\+?\(see \S+ for details\)", "", row[3])
             if row[0] not in GOOD and before and before[0] == row[0] and before[3]:
                 reason = before[3]
             cells = [row[0], args.kernel, row[1], reason]

@@ -48,7 +48,7 @@ for t; do
 	generic/101)	echo "@fstests end $t pass 4 " ;;
 	generic/102)	mkdir -p $results/generic
 			echo why >$results/generic/102.full
-			echo "@fstests end $t fail 4 something else came" ;;
+			echo "@fstests end $t fail 4 something else came; +(see /x/102.full for details)" ;;
 	generic/103)	exit 1 ;;
 	generic/104)	sleep 1000 ;;
 	*)		echo "@fstests end $t notrun 0 no reflink" ;;
