@@ -41,9 +41,13 @@ static void latchfs_io_work(struct work_struct *work)
 	void *object = io->object;
 	u64 token = io->token;
 
-	/* First give the bio back: somebody may be waiting for one. */
-	bio_put(&io->bio);
 	done(object, token, error);
+	/*
+	 * Last.  A bio that is given back while its work runs may be the next
+	 * one to end: a workqueue takes the same address for the same work, and
+	 * keeps it behind this one (find_worker_executing_work()).
+	 */
+	bio_put(&io->bio);
 }
 
 /* In interrupt context. */
