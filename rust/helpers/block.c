@@ -36,17 +36,18 @@ void latchfs_helper_io_stop(void)
 static void latchfs_io_work(struct work_struct *work)
 {
 	struct latchfs_io *io = container_of(work, struct latchfs_io, work);
-	int error = blk_status_to_errno(io->bio.bi_status);
-	latchfs_io_done done = io->done;
-	void *object = io->object;
-	u64 token = io->token;
 
-	done(object, token, error);
-	/*
-	 * Last.  A bio that is given back while its work runs may be the next
-	 * one to end: a workqueue takes the same address for the same work, and
-	 * keeps it behind this one (find_worker_executing_work()).
-	 */
+	io->done(io, io->object, io->token,
+		 blk_status_to_errno(io->bio.bi_status));
+}
+
+/*
+ * At the end of the work of @io, and not before: the next bio may have its
+ * address, and a workqueue takes a work item of the same address for the same
+ * work, and keeps it behind the one that runs (find_worker_executing_work()).
+ */
+void latchfs_helper_io_put(struct latchfs_io *io)
+{
 	bio_put(&io->bio);
 }
 

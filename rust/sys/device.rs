@@ -74,36 +74,82 @@ impl Drop for Open {
     }
 }
 
+/// One asynchronous I/O that has ended, on the worker that was queued for it.
+///
+/// Its memory is given back when this goes, which has to be the last thing the worker does: see
+/// `latchfs_helper_io_put`. So whoever has one declares it first.
+///
+/// # Invariants
+///
+/// From `latchfs_helper_io_submit`, whose `done` runs, and not given back.
+struct Ended(NonNull<bindings::latchfs_io>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        // SAFETY: By the invariant; it is used no more.
+        unsafe { bindings::io_put(self.0.as_ptr()) };
+    }
+}
+
+/// Runs `complete` as the whole work of `io`.
+///
+/// # Safety
+///
+/// `io` is the argument of a `done`, which does nothing with it besides.
+unsafe fn ended(io: *mut bindings::latchfs_io, complete: impl FnOnce()) {
+    // INVARIANT: As the caller promises.
+    let io = NonNull::new(io).map(Ended);
+    let io = io.filter(|_| !super::mutant!(Seed002Address));
+    complete();
+    drop(io);
+}
+
 /// The asynchronous I/O of a `B` with an exclusive hold is over.
 ///
 /// # Safety
 ///
-/// `object` is from `Arc::<B>::into_raw`, `token` from an [`ExclToken`], and both are given away.
-unsafe extern "C" fn read_done<B: BlockIo>(object: *mut c_void, token: u64, error: c_int) {
+/// `object` is from `Arc::<B>::into_raw`, `token` from an [`ExclToken`], and all three are given
+/// away.
+unsafe extern "C" fn read_done<B: BlockIo>(
+    io: *mut bindings::latchfs_io,
+    object: *mut c_void,
+    token: u64,
+    error: c_int,
+) {
     // SAFETY: As the caller promises.
-    let (io, token) = unsafe {
-        (
+    unsafe {
+        let (buf, token) = (
             Arc::<B>::from_raw(object.cast()),
             ExclToken::from_raw(token),
-        )
-    };
-    B::complete(io, IoToken::Read(token), check(error));
+        );
+        ended(io, || {
+            B::complete(buf, IoToken::Read(token), check(error));
+        });
+    }
 }
 
 /// The asynchronous I/O of a `B` with a shared hold is over.
 ///
 /// # Safety
 ///
-/// `object` is from `Arc::<B>::into_raw`, `token` from a [`SharedToken`], and both are given away.
-unsafe extern "C" fn write_done<B: BlockIo>(object: *mut c_void, token: u64, error: c_int) {
+/// `object` is from `Arc::<B>::into_raw`, `token` from a [`SharedToken`], and all three are given
+/// away.
+unsafe extern "C" fn write_done<B: BlockIo>(
+    io: *mut bindings::latchfs_io,
+    object: *mut c_void,
+    token: u64,
+    error: c_int,
+) {
     // SAFETY: As the caller promises.
-    let (io, token) = unsafe {
-        (
+    unsafe {
+        let (buf, token) = (
             Arc::<B>::from_raw(object.cast()),
             SharedToken::from_raw(token),
-        )
-    };
-    B::complete(io, IoToken::Write(token), check(error));
+        );
+        ended(io, || {
+            B::complete(buf, IoToken::Write(token), check(error));
+        });
+    }
 }
 
 impl Device {

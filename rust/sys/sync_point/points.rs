@@ -224,6 +224,8 @@ names! {
         Seed002Purge = "seed002-purge";
         /// Writeback takes DIRTY away in one step and says WRITEBACK in the next.
         Seed002Gap = "seed002-gap";
+        /// The memory of an I/O is given back before its work is over, to the next I/O.
+        Seed002Address = "seed002-address";
         /// What was seen of a mapping without the ILOCK is acted upon with it.
         Seed003 = "seed003";
         /// Space is a number: the entry that it was reserved for does not own it.

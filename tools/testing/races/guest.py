@@ -15,7 +15,7 @@ import sys
 import time
 
 import data
-from machine import DEBUGFS, LEN, MNT, Sync, Task, Volume, blocks_of, sh, until
+from machine import DEBUGFS, LEN, MNT, Sync, Task, Volume, Workers, blocks_of, sh, until
 
 
 class Run:
@@ -337,6 +337,41 @@ def t_002_e(r):
     r.must(v.mode(ino) == 0o640, "the change is not on disk")
 
 
+def t_002_f(r):
+    """The end of a block's read is held; many other blocks are written at once."""
+    v, s = r.v, r.s
+    path, others = r.many(), [f"{MNT}/others/{n}" for n in range(800)]
+    os.mkdir(f"{MNT}/others")
+    for other in others:
+        with open(other, "w", encoding="ascii"):
+            pass
+    block = v.inode_block(f"{path}/30")
+    v.settle()
+    v.umount()
+    # what one worker gives back is there for another one on the same CPU
+    with Workers("1"):
+        v.mount()
+        s(f"arm eb.read.before_end park key={block} limit=60000")
+        # names only: the inodes are read ahead
+        with os.scandir(path) as entries:
+            r.reached(len([e.name for e in entries]) == 64, "names")
+        s.held("eb.read.before_end")
+        for other in others:
+            os.chmod(other, 0o600)
+        os.sync()
+        v.suspend()
+        v.probe("push")
+        until(lambda: v.ail()["writes"] >= 90, "the pusher does not come")
+        v.resume()
+        try:
+            until(lambda: v.ail()["listed"] == 0, "", 10)
+        except TimeoutError:
+            r.must(False, "the end of a block's write waits for that of another one's read")
+        s("release eb.read.before_end")
+        r.passed("eb.read.before_end")
+        v.settle()
+
+
 RACES = [
     ("T-001-A", "seed001", data.t_001_a),
     ("T-001-E", "seed001-wait", data.t_001_e),
@@ -352,6 +387,7 @@ RACES = [
     ("T-002-C", "seed002-purge", t_002_c),
     ("T-002-D", "seed002-insert", t_002_d),
     ("T-002-E", "seed002-gap", t_002_e),
+    ("T-002-F", "seed002-address", t_002_f),
 ]
 
 

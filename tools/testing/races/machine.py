@@ -112,6 +112,23 @@ class Child:
             raise RuntimeError(f"a process ends with {self.code}")
 
 
+class Workers:
+    """For a while, workers that are bound to no CPU run on those of `mask` only."""
+
+    PATH = "/sys/devices/virtual/workqueue/cpumask"
+
+    def __init__(self, mask):
+        self.mask = mask
+        with open(self.PATH, encoding="ascii") as f:
+            self.before = f.read().strip()
+
+    def __enter__(self):
+        poke(self.PATH, self.mask)
+
+    def __exit__(self, *_):
+        poke(self.PATH, self.before)
+
+
 class Sync:
     """The sync points of the module."""
 
