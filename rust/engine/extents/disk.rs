@@ -458,8 +458,17 @@ fn cut(extent: &Extent, range: &Range<FileBlock>) -> (Option<Extent>, Extent, Op
     (before, part(start, end), behind)
 }
 
-/// Removes the mapping of `range`, which is inside one extent, and returns the blocks it had. The
-/// caller frees them, or gives them another place.
+/// The record that the beginning of `range` is in.
+fn record_of(m: &Mount, ctx: &ExtentCtx, fork: &Fork, range: &Range<FileBlock>) -> Result<Extent> {
+    let old = last_le(m, ctx, fork, range.start)?
+        .filter(|e| e.contains(range.start) && range.start < range.end)
+        .ok_or_else(|| contradiction(ctx, range.start, "a hole where blocks were"))?;
+    check(m, ctx, &old)?;
+    Ok(old)
+}
+
+/// Removes the mapping of the beginning of `range`, as far as one record goes, and returns the
+/// blocks it had. The caller frees them, or gives them another place.
 ///
 /// Needs what [`insert`] needs.
 pub fn unmap(
@@ -469,11 +478,20 @@ pub fn unmap(
     fork: &mut Fork,
     range: Range<FileBlock>,
 ) -> Result<Extent> {
-    let old = last_le(m, ctx, fork, range.start)?
-        .filter(|e| e.contains(range.start) && range.start < range.end && range.end <= e.end())
-        .ok_or_else(|| contradiction(ctx, range.start, "a hole where blocks were"))?;
-    check(m, ctx, &old)?;
-    let (before, gone, behind) = cut(&old, &range);
+    let old = record_of(m, ctx, fork, &range)?;
+    take_out(m, txn, ctx, fork, &old, &range)
+}
+
+/// Takes `range` out of the record `old`.
+fn take_out(
+    m: &Mount,
+    txn: &mut Txn<'_>,
+    ctx: &ExtentCtx,
+    fork: &mut Fork,
+    old: &Extent,
+    range: &Range<FileBlock>,
+) -> Result<Extent> {
+    let (before, gone, behind) = cut(old, range);
     match (before, behind) {
         (None, None) => del(m, txn, ctx, fork, old.file)?,
         (Some(left), None) => set(m, txn, ctx, fork, old.file, &left)?,
@@ -488,7 +506,8 @@ pub fn unmap(
     Ok(gone)
 }
 
-/// Makes `range`, which is inside one unwritten extent, written. Merges the result.
+/// Makes the beginning of `range` written, as far as one record goes. Merges the result. Returns
+/// where the rest begins.
 ///
 /// Needs what [`insert`] needs, twice.
 pub fn set_written(
@@ -497,12 +516,12 @@ pub fn set_written(
     ctx: &ExtentCtx,
     fork: &mut Fork,
     range: Range<FileBlock>,
-) -> Result {
+) -> Result<FileBlock> {
     set_state(m, txn, ctx, fork, range, false)
 }
 
-/// Makes `range`, which is inside one written extent, unwritten: it reads as zeroes from the commit
-/// on. Merges the result.
+/// Makes the beginning of `range` unwritten, as far as one record goes: it reads as zeroes from the
+/// commit on. Merges the result. Returns where the rest begins.
 ///
 /// Needs what [`insert`] needs, twice.
 pub fn set_unwritten(
@@ -511,7 +530,7 @@ pub fn set_unwritten(
     ctx: &ExtentCtx,
     fork: &mut Fork,
     range: Range<FileBlock>,
-) -> Result {
+) -> Result<FileBlock> {
     set_state(m, txn, ctx, fork, range, true)
 }
 
@@ -522,15 +541,12 @@ fn set_state(
     fork: &mut Fork,
     range: Range<FileBlock>,
     unwritten: bool,
-) -> Result {
-    let old = last_le(m, ctx, fork, range.start)?
-        .filter(|e| e.contains(range.start) && range.start < range.end && range.end <= e.end())
-        .ok_or_else(|| contradiction(ctx, range.start, "a hole where blocks were"))?;
-    check(m, ctx, &old)?;
-    if old.unwritten == unwritten {
-        return Ok(());
-    }
+) -> Result<FileBlock> {
+    let old = record_of(m, ctx, fork, &range)?;
     let (before, mut part, behind) = cut(&old, &range);
+    if old.unwritten == unwritten {
+        return Ok(part.end());
+    }
     part.unwritten = unwritten;
     let left = match part.file.checked_sub(1) {
         Some(file) if before.is_none() => last_le(m, ctx, fork, file)?,
@@ -544,14 +560,15 @@ fn set_state(
     let joins_right = right.is_some_and(|r| joins(m.geo(), &part, &r));
     if before.is_none() && behind.is_none() && !joins_left && !joins_right {
         // The usual case: a whole record, alone.
-        return set(m, txn, ctx, fork, old.file, &part);
+        set(m, txn, ctx, fork, old.file, &part)?;
+        return Ok(part.end());
     }
-    let gone = unmap(m, txn, ctx, fork, range)?;
+    let gone = take_out(m, txn, ctx, fork, &old, &range)?;
     let left = before.or(left);
     let right = behind.or(right);
     insert_between(m, txn, ctx, fork, left, part, right)?;
     fork.root.blocks = fork.root.blocks.saturating_add(u64::from(gone.len));
-    Ok(())
+    Ok(part.end())
 }
 
 /// What a transaction needs for `n` changes ([`insert`], [`unmap`]; [`set_written`] counts twice)

@@ -204,20 +204,18 @@ impl Extents<'_> {
         // One record on disk at a time: what is one piece here may be several there.
         let ctx = self.ctx();
         let fork = &mut self.inner.data;
-        let there = disk::lookup(self.m, &ctx, fork, range.start)?;
-        let part = piece.clip(range.start..range.end.min(there.end()));
-        let blocks = part.file..part.end();
-        let what = match how {
+        let (end, what) = match how {
             Clear::Punch => {
-                let gone = disk::unmap(self.m, txn, &ctx, fork, blocks)?;
+                let gone = disk::unmap(self.m, txn, &ctx, fork, range.clone())?;
                 txn.free(gone.range(), FreeKind::Data)?;
-                Cached::Hole
+                (gone.end(), Cached::Hole)
             }
             Clear::Unwritten => {
-                disk::set_unwritten(self.m, txn, &ctx, fork, blocks)?;
-                Cached::Unwritten(at_of(&part))
+                let end = disk::set_unwritten(self.m, txn, &ctx, fork, range.clone())?;
+                (end, Cached::Unwritten(at_of(piece)))
             }
         };
+        let part = piece.clip(range.start..end);
         self.settle(&part, what, true)?;
         self.trim_meta();
         Ok(part.end())

@@ -20,7 +20,7 @@ use crate::{
         alloc::Reservation,
         btree::{INSERT_BUFS, REMOVE_BUFS, REMOVE_FREES},
         error::{Error, Result},
-        extents::{disk, index::Cached, Extents, IndexStock, Piece, Prior, View},
+        extents::{disk, home, index::Cached, Extents, IndexStock, Piece, Prior, View},
         fork::{Fork, ForkFormat},
         inode::{Inode, InodeRef},
         mount::Mount,
@@ -66,9 +66,16 @@ pub fn ioend_complete(
         end: pos.saturating_add(size),
     };
     let mut at = range.start;
+    let mut guess = inode.file.likely_need();
     while at < range.end {
-        match step(m, inode, at..range.end, &done) {
-            Ok(next) => at = next,
+        match step(m, inode, at..range.end, &done, guess) {
+            Ok(next) => {
+                // Nothing happens only if the guess was wrong.
+                guess = inode.file.likely_need().filter(|_| next > at);
+                at = next;
+            }
+            // A guess may fail, and nothing has changed then; a plan is made with what is kept for it.
+            Err(e) if guess.is_some() && (e.is(Errno::NOSPC) || e.is(Errno::NOMEM)) => guess = None,
             // Reading metadata outside of a transaction can fail for memory, and nothing has
             // changed then; there will be memory (rules M18).
             Err(e) if e.is(Errno::NOMEM) => relax(),
@@ -108,6 +115,12 @@ impl Done {
 }
 
 /// What the transaction of the next step needs.
+///
+/// Made from a look at the map, or guessed ([`FileState::likely_need`]), which saves that look: many
+/// completions of one file wait for each other's ILOCK. What was guessed is checked when the ILOCK
+/// is held for the change.
+///
+/// [`FileState::likely_need`]: super::state::FileState::likely_need
 struct Plan {
     res: TxnRes,
     goal: DiskBlock,
@@ -131,28 +144,34 @@ fn has_room(fork: &Fork) -> bool {
         && fork.inline.len() + 2 * EXTENT_SIZE <= usize::from(fork.limit)
 }
 
-/// The reservation of a step.
-fn reservation(fork: &Fork) -> TxnRes {
-    if has_room(fork) {
+/// The reservation of a step that needs these blocks.
+fn reservation(need: u32) -> TxnRes {
+    if need == 0 {
         return TxnRes::new(0, 0).frees(2 * PIECES).joins(1);
     }
-    TxnRes::new(need(fork), 2 * INSERT_BUFS + REMOVE_BUFS)
+    TxnRes::new(need, 2 * INSERT_BUFS + REMOVE_BUFS)
         .frees(REMOVE_FREES + 2 * PIECES)
         .joins(1)
 }
 
 /// Completes the first part of `range` in one transaction, or without one if nothing on disk
-/// changes. Returns where the rest begins.
+/// changes. Returns where the rest begins; that nothing was done if the map has changed since the
+/// plan was made, or is not as guessed. With a guess ENOSPC and ENOMEM are possible, without a change.
 fn step(
     m: &Arc<Mount>,
     inode: &InodeRef,
     range: Range<FileBlock>,
     done: &Done,
+    guess: Option<u32>,
 ) -> Result<FileBlock> {
-    let Some(mut plan) = make_plan(m, inode, range.clone(), done)? else {
-        return Ok(range.end);
+    let mut txn = if let Some(need) = guess {
+        m.begin_near(reservation(need), home(m, inode))?
+    } else {
+        let Some(mut plan) = make_plan(m, inode, range.clone(), done)? else {
+            return Ok(range.end);
+        };
+        m.begin_reserved(plan.res, plan.goal, &mut plan.blocks)?
     };
-    let mut txn = m.begin_reserved(plan.res, plan.goal, &mut plan.blocks)?;
     let stock = inode.file.must_stock();
     let mut inner = inode.ilock.write();
     let mut extents = Extents::new(m, inode, &mut inner, stock);
@@ -172,7 +191,8 @@ fn step(
             break;
         }
         if pieces == 0 && txn.blocks_left() < need(extents.fork()) {
-            // The map has changed since the plan was made: begin again, nothing has changed.
+            // Begin again. What was settled in memory stays so, and is passed over then.
+            inode.file.set_likely_need(need(extents.fork()));
             drop(extents);
             return Ok(range.start);
         }
@@ -183,10 +203,14 @@ fn step(
         done.tell(&mut extents);
     }
     let size = size::settled(extents.inner(), inode);
+    inode.file.set_likely_need(need(extents.fork()));
+    extents.trim_meta();
     let core = &mut extents.inner().core;
+    if pieces == 0 && size == core.disk_size {
+        return Ok(at);
+    }
     core.disk_size = size;
     core.bump();
-    extents.trim_meta();
     txn.log_inode(inode, extents.inner())?;
     txn.commit()?;
     inode.file.set_disk_size(size);
@@ -223,7 +247,7 @@ fn make_plan(
         }
     }
     let res = match first {
-        Some(_) => reservation(extents.fork()),
+        Some(_) => reservation(need(extents.fork())),
         None => TxnRes::new(0, 0).joins(1),
     };
     Ok(Some(Plan {
@@ -299,9 +323,8 @@ fn record(
         View::InFlight { at, .. } | View::Unwritten { at, .. } => {
             // One record on disk at a time: what is one piece here may be several there.
             let (ctx, fork) = extents.split();
-            let there = disk::lookup(m, &ctx, fork, range.start)?;
-            let part = piece.clip(range.start..range.end.min(there.end()));
-            disk::set_written(m, txn, &ctx, fork, part.file..part.end())?;
+            let end = disk::set_written(m, txn, &ctx, fork, range.clone())?;
+            let part = piece.clip(range.start..end);
             extents.settle(&part, Cached::Written(at), true)?;
             Ok(part.end())
         }

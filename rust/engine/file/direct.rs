@@ -121,8 +121,12 @@ pub fn direct_write_begin(
     }
 }
 
-/// The pure overwrite: shared, and nothing is changed (rules P1). `None`: it is something else.
+/// The pure overwrite: shared, and nothing is changed (rules P1). `None`: it is something else, or
+/// will be, for the last write was: one look under the lock that is needed then is enough.
 fn overwrite(inode: &Inode, range: &Range<FileBlock>, how: DirectHow) -> Option<Found> {
+    if !how.nowait && inode.file.is_converting() {
+        return None;
+    }
     let inner = if how.nowait {
         match inode.ilock.try_read() {
             Some(inner) => inner,
@@ -194,6 +198,7 @@ fn begin(
     }
     let mut extents = Extents::new(m, inode, &mut inner, stock);
     let seen = extents.lookup(range.start)?;
+    inode.file.set_converting(!is_written(&seen));
     if is_written(&seen) {
         return Ok(spanning(seen, extents.seq(), &range, how));
     }

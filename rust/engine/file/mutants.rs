@@ -85,8 +85,8 @@ pub(super) fn mapping_first(m: &Arc<Mount>, inode: &Inode, range: Range<FileBloc
         }
         (View::Unwritten { at, .. }, None) => {
             let (ctx, fork) = extents.split();
-            disk::set_written(m, &mut txn, &ctx, fork, piece.file..piece.end())?;
-            (piece, at)
+            let end = disk::set_written(m, &mut txn, &ctx, fork, piece.file..piece.end())?;
+            (piece.clip(piece.file..end), at)
         }
         _ => return Err(Error::new(Errno::AGAIN)),
     };

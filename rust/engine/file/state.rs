@@ -41,6 +41,10 @@ pub struct FileState {
     cutting: AtomicBool,
     /// There is no data behind the end of the file that a crash has left there.
     tail_known: AtomicBool,
+    /// The last direct write found something else than written blocks.
+    converting: AtomicBool,
+    /// What the last completion needed, and one more; 0: not known.
+    needed: AtomicU32,
     /// Open files that can write.
     writers: AtomicU32,
     /// Entries of the index.
@@ -142,9 +146,34 @@ impl FileState {
         self.tail_known.store(true, Ordering::Relaxed);
     }
 
+    /// Whether the next direct write will probably have to change the index. A guess.
+    pub(super) fn is_converting(&self) -> bool {
+        self.converting.load(Ordering::Relaxed)
+    }
+
+    /// What a direct write has found.
+    pub(super) fn set_converting(&self, converting: bool) {
+        // Not stored each time: the word is read by many.
+        if self.is_converting() != converting {
+            self.converting.store(converting, Ordering::Relaxed);
+        }
+    }
+
+    /// Metadata blocks that the next completion will probably need. A guess, if there is one.
+    pub(super) fn likely_need(&self) -> Option<u32> {
+        self.needed.load(Ordering::Relaxed).checked_sub(1)
+    }
+
+    /// What a completion would need now.
+    pub(super) fn set_likely_need(&self, blocks: u32) {
+        self.needed
+            .store(blocks.saturating_add(1), Ordering::Relaxed);
+    }
+
     /// The inode was read from disk, or is new: its size is `size`.
     pub fn loaded(&self, size: u64) {
         self.tail_known.store(false, Ordering::Relaxed);
+        self.needed.store(0, Ordering::Relaxed);
         self.i_size.store(size, Ordering::Release);
         self.disk_size.store(size, Ordering::Release);
         self.size_was_set();

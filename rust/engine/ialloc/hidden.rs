@@ -4,7 +4,7 @@
 
 use crate::{
     engine::{
-        error::Result,
+        error::{Error, Result},
         extents::disk::{self, ExtentCtx},
         fork::Fork,
         mount::Mount,
@@ -15,6 +15,7 @@ use crate::{
         header::Owner,
         units::{DiskBlock, FileBlock},
     },
+    sys::Errno,
 };
 
 fn ctx(owner: Owner, near: DiskBlock) -> ExtentCtx {
@@ -58,5 +59,10 @@ pub(super) fn remove(
     len: u32,
 ) -> Result<Extent> {
     let end = file.saturating_add(u64::from(len));
-    disk::unmap(m, txn, &ctx(owner, DiskBlock(0)), fork, file..end)
+    let ctx = ctx(owner, DiskBlock(0));
+    if disk::lookup(m, &ctx, fork, file)?.end() < end {
+        // Half of it must not go.
+        return Err(Error::new(Errno::UCLEAN));
+    }
+    disk::unmap(m, txn, &ctx, fork, file..end)
 }

@@ -94,10 +94,12 @@ impl Both {
             return;
         };
         let (from, to) = inside(rng, &record);
+        let beyond = beyond(rng, &record, to);
         let fork = &mut self.fork;
         self.f
             .change(change_res(1).frees(1), |m, txn| {
-                let gone = unmap(m, txn, &CTX, fork, from..to)?;
+                let gone = unmap(m, txn, &CTX, fork, from..beyond)?;
+                assert_eq!((gone.file, gone.end()), (from, to));
                 txn.free(gone.range(), FreeKind::Data)
             })
             .unwrap();
@@ -112,16 +114,19 @@ impl Both {
             return;
         };
         let (from, to) = inside(rng, &record);
+        let beyond = beyond(rng, &record, to);
         let fork = &mut self.fork;
-        self.f
+        let end = self
+            .f
             .change(change_res(2), |m, txn| {
                 if to_unwritten {
-                    set_unwritten(m, txn, &CTX, fork, from..to)
+                    set_unwritten(m, txn, &CTX, fork, from..beyond)
                 } else {
-                    set_written(m, txn, &CTX, fork, from..to)
+                    set_written(m, txn, &CTX, fork, from..beyond)
                 }
             })
             .unwrap();
+        assert_eq!(end, to);
         for b in from.0..to.0 {
             if let Some((_, unwritten)) = self.model.get_mut(&b) {
                 *unwritten = to_unwritten;
@@ -247,6 +252,12 @@ impl Both {
         assert_eq!(self.f.free_blocks(), free);
         self.f.m.alloc().check(true).unwrap();
     }
+}
+
+/// Where a request ends whose part up to `to` is in `record`: behind it, if that is all of the rest.
+fn beyond(rng: &mut Rng, record: &Extent, to: FileBlock) -> FileBlock {
+    let more = if to == record.end() { rng.below(9) } else { 0 };
+    to.saturating_add(more)
 }
 
 fn inside(rng: &mut Rng, record: &Extent) -> (FileBlock, FileBlock) {

@@ -430,3 +430,99 @@ fn memory_may_run_out_before_a_direct_write_and_not_after() {
     assert_eq!(file.kind(0), BmapKind::Mapped);
     assert_eq!(file.kind(32 * KB), BmapKind::Unwritten);
 }
+
+/// A file of unwritten blocks, 0 to `blocks`.
+fn unwritten(volume: u64, blocks: u64) -> File {
+    let file = File::sparse(volume, blocks * 4 * KB);
+    let mut pos = 0;
+    while pos < blocks * 4 * KB {
+        let map = file.direct(pos, blocks * 4 * KB - pos);
+        file.end(pos, map.len, 0, true);
+        pos += map.len;
+    }
+    file
+}
+
+#[test]
+fn who_guesses_wrong_what_a_completion_needs_looks_again() {
+    let file = unwritten(16384, 256);
+    let before = file.available();
+    for n in 0..128 {
+        let pos = n * 8 * KB;
+        file.direct(pos, 4 * KB);
+        match n % 3 {
+            // Nothing; all that can be; what the last one left.
+            0 => file.inode.file.set_likely_need(0),
+            1 => file.inode.file.set_likely_need(20),
+            _ => {}
+        }
+        file.complete(pos, 4 * KB, None);
+    }
+    assert!(
+        file.inode.file.likely_need() > Some(1),
+        "the map is no tree"
+    );
+    for n in 0..128 {
+        assert_eq!(file.kind(n * 8 * KB), BmapKind::Mapped);
+        assert_eq!(file.kind(n * 8 * KB + 4 * KB), BmapKind::Unwritten);
+    }
+    // The same again: not all of a guess is used, and all of that returns.
+    file.m().sync().unwrap();
+    file.m().alloc().check(true).unwrap();
+    let tree = before - file.available();
+    assert!(tree <= 4, "{tree} blocks");
+    // With a guess, and nothing to do.
+    file.complete(0, 4 * KB, None);
+    assert_eq!(file.counts(), Counts::default());
+}
+
+#[test]
+fn a_guess_needs_neither_space_nor_memory() {
+    let file = unwritten(4096, 512);
+    for n in 0..64 {
+        file.direct(n * 8 * KB, 4 * KB);
+    }
+    for n in 0..32 {
+        file.complete(n * 8 * KB, 4 * KB, None);
+    }
+    assert!(file.inode.file.likely_need().is_some());
+    // The rest of the volume is somebody else's.
+    let alloc = file.m().alloc();
+    let mut space = Vec::new();
+    while let Ok(one) = alloc.reserve(1) {
+        space.push(one);
+    }
+    for n in 32..48 {
+        file.complete(n * 8 * KB, 4 * KB, None);
+    }
+    drop(space);
+    for n in 48..64 {
+        crate::sys::alloc::fail_after(Some(0));
+        file.complete(n * 8 * KB, 4 * KB, None);
+        crate::sys::alloc::fail_after(None);
+    }
+    for n in 0..64 {
+        assert_eq!(file.kind(n * 8 * KB), BmapKind::Mapped);
+    }
+    assert_eq!(file.counts(), Counts::default());
+    file.m().sync().unwrap();
+    file.m().alloc().check(true).unwrap();
+}
+
+#[test]
+fn overwrites_are_shared_again_behind_the_first() {
+    let file = unwritten(16384, 16);
+    let over = || {
+        let map = file.direct(0, 4 * KB);
+        assert_eq!((map.kind, map.new), (BmapKind::Mapped, false));
+        assert!(!file.inode.file.is_converting());
+    };
+    file.direct(0, 4 * KB);
+    file.complete(0, 4 * KB, None);
+    assert!(file.inode.file.is_converting());
+    over();
+    over();
+    file.direct(8 * KB, 4 * KB);
+    assert!(file.inode.file.is_converting());
+    file.complete(8 * KB, 4 * KB, None);
+}
