@@ -31,22 +31,23 @@ pub use self::{
     ordered::{OpenOrdered, OrderedExtent, OrderedKind},
 };
 
-pub(crate) use self::range::Clear;
 use self::{
     disk::ExtentCtx,
-    index::{Cached, Delayed, InFlight, Mapping, Owned, CHANGE_NODES},
+    index::{Cached, Delayed, InFlight, Mapping, Owned},
 };
+pub(crate) use self::{index::CHANGE_NODES, range::Clear};
 use crate::{
     engine::{
         alloc::{Claim, Reservation},
         error::{Error, Result},
-        fork::Fork,
+        fork::{Fork, ForkFormat},
         ialloc,
         inode::{Inode, InodeInner},
         mount::Mount,
         txn::FreeKind,
     },
     format::{
+        extent::EXTENT_SIZE,
         header::Owner,
         limits::MAX_FILE_BLOCKS,
         units::{DiskBlock, FileBlock},
@@ -148,7 +149,8 @@ impl<'a> Extents<'a> {
         if let Some(piece) = self.inner.index.lookup(block) {
             return Ok(piece);
         }
-        self.inner.index.try_reserve(2 * LOAD + 1 + CHANGE_NODES)?;
+        let nodes = self.load_nodes();
+        self.inner.index.try_reserve(nodes)?;
         self.load(block)
     }
 
@@ -157,8 +159,20 @@ impl<'a> Extents<'a> {
         if let Some(piece) = self.inner.index.lookup(block) {
             return Ok(piece);
         }
-        self.inner.index.must_reserve(2 * LOAD + 1 + CHANGE_NODES);
+        let nodes = self.load_nodes();
+        self.inner.index.must_reserve(nodes);
         self.load(block)
+    }
+
+    /// Nodes that [`Self::load`] needs at most, and a change of what it has loaded: for each record
+    /// its blocks and the hole before it, and a hole at the end. Most files have a record or two.
+    fn load_nodes(&self) -> u32 {
+        let fork = &self.inner.data;
+        let records = match fork.format {
+            ForkFormat::InlineExtents => (fork.inline.len() / EXTENT_SIZE) as u32,
+            _ => LOAD,
+        };
+        2 * records.min(LOAD) + 1 + CHANGE_NODES
     }
 
     /// Fills (a part of) the gap around `block` from disk. The nodes are there.

@@ -4,7 +4,7 @@
 
 use crate::{
     engine::{
-        extents::{reclaim::Clock, ExtentIndex, IndexStock},
+        extents::{reclaim::Clock, ExtentIndex, IndexStock, CHANGE_NODES},
         inode::Inode,
         mount::Mount,
     },
@@ -14,8 +14,9 @@ use crate::{
     },
 };
 
-/// New entries an operation makes in the index at most without asking for more nodes.
-const ROOM: u32 = 8;
+/// Free nodes with which an operation does not bring more: two changes, and a file of one extent
+/// does with the first chunk. One that needs more asks for them under the ILOCK.
+const ROOM: u32 = 2 * CHANGE_NODES;
 
 /// See the module's text. Written under the ILOCK, except `i_size`.
 #[derive(Default)]

@@ -2,8 +2,8 @@
 
 //! Slots that are named by 32-bit numbers.
 //!
-//! Memory for the nodes of one tree. It grows by chunks that never move: four slots first, so that
-//! a file of one extent costs little, then doubling up to 64 (4 KiB), so that no allocation is
+//! Memory for the nodes of one tree. It grows by chunks that never move: eight slots first, so
+//! that a file of one extent costs little, then doubling up to 64 (4 KiB), so that no allocation is
 //! large however many extents a file has. Freed slots are reused; chunks are returned when the
 //! arena is dropped, [`Arena::clear`]ed or, once what is used is at its beginning,
 //! [`Arena::shrink_to`] that.
@@ -14,7 +14,7 @@ use crate::sys::{self, SysResult};
 pub(super) const NIL: u32 = u32::MAX;
 
 /// Base-2 logarithm of the slots of the first two chunks.
-const FIRST_LOG: u32 = 2;
+const FIRST_LOG: u32 = 3;
 /// Base-2 logarithm of the slots of the largest chunks.
 const LAST_LOG: u32 = 6;
 /// Number of the first chunk of the largest size; all before it make as many slots together.

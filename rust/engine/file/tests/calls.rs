@@ -148,6 +148,20 @@ fn an_overwrite_needs_no_ordered_extent_and_no_transaction() {
 }
 
 #[test]
+fn the_index_of_a_small_file_is_one_small_chunk() {
+    let file = File::new(16384);
+    let chunks = || file.inode.ilock.read().index.room().1;
+    file.write(0, 4 * KB);
+    assert_eq!(chunks(), 1, "written");
+    file.submit(&mut WbCtx::default(), 0, 4 * KB);
+    file.complete(0, 4 * KB, None);
+    assert_eq!(chunks(), 1, "on disk");
+    evict(file.m(), &file.inode);
+    assert_eq!(file.kind(0), BmapKind::Mapped);
+    assert_eq!(chunks(), 1, "read again");
+}
+
+#[test]
 fn a_failed_write_commits_unwritten_blocks() {
     let file = File::new(16384);
     let before = file.available();
