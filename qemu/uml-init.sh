@@ -24,7 +24,9 @@ for layer in etc home tmp usr var; do
 	mount -t overlay overlay "/$layer" -o \
 		"xino=off,lowerdir=/$layer,upperdir=/run/layers/$layer/upper,workdir=/run/layers/$layer/work"
 done
-if [ -n "${MODULES:-}" ] && [ -d "/lib/modules" ]; then
+if [ -n "${MODULES:-}" ]; then
+	# a host without a kernel of its own has no such folder
+	mkdir -p /lib/modules
 	mount -t tmpfs tmpfs /lib/modules
 	ln -s "$MODULES" "/lib/modules/$(uname -r)"
 fi
