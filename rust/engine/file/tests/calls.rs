@@ -302,6 +302,21 @@ fn a_short_write_gives_its_blocks_back() {
 }
 
 #[test]
+fn a_short_write_keeps_the_block_that_the_file_ends_in() {
+    let file = File::new(16384);
+    file.write(0, 10 * KB);
+    assert_eq!(delayed_blocks(&file.inode), 3);
+    // The last page is dirty up to the end of the file; iomap calls the rest of it clean.
+    let lock = InvalidateExcl::assume(file.inode.ino.0);
+    let clean = CleanRange::assume(file.inode.ino.0, 10 * KB, 12 * KB);
+    punch_delayed(file.m(), &file.inode, &lock, &clean);
+    assert_eq!(delayed_blocks(&file.inode), 3);
+    let clean = CleanRange::assume(file.inode.ino.0, 4 * KB, 12 * KB);
+    punch_delayed(file.m(), &file.inode, &lock, &clean);
+    assert_eq!(delayed_blocks(&file.inode), 1);
+}
+
+#[test]
 fn a_range_that_got_no_ioend_does_not_stay_in_flight() {
     let file = File::new(16384);
     file.write(0, 16 * KB);
