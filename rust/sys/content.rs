@@ -307,50 +307,58 @@ impl<T, C: LockClass> ContentLock<T, C> {
 }
 
 impl<C: LockClass> ContentLock<Block, C> {
-    /// The memory of the block, for I/O that owns the token.
-    pub(super) fn memory_excl(&self, token: &ExclToken) -> *mut c_void {
-        self.raw.check(token.0);
-        // SAFETY: Held, so nobody has a `&mut Block`. Only the bytes are for writing.
-        unsafe { &*self.data.get() }.memory()
-    }
-
-    /// The memory of the block, for I/O that owns the token and only reads it.
-    pub(super) fn memory_shared(&self, token: &SharedToken) -> *mut c_void {
-        self.raw.check(token.0);
+    /// The memory of the block, for I/O that owns the token. Only an exclusive hold allows the I/O to
+    /// write to it.
+    pub(super) fn memory<H: Hold>(&self, token: &H) -> *mut c_void {
+        self.raw.check(token.id());
         // SAFETY: Held, so nobody has a `&mut Block`.
         unsafe { &*self.data.get() }.memory()
     }
 }
 
-impl ExclToken {
-    /// The number, for a journey through C.
-    pub(super) fn into_raw(self) -> u64 {
-        self.0
-    }
+/// A token as a number, for a journey through C.
+pub(super) trait Hold: Sized {
+    /// The number of the lock that is held.
+    fn id(&self) -> u64;
 
-    /// Back from C.
+    /// The token that is on its way through C with this number.
     ///
     /// # Safety
     ///
-    /// `id` came from [`ExclToken::into_raw`] and was not taken back yet.
-    pub(super) unsafe fn from_raw(id: u64) -> Self {
+    /// The number is of a token of this type that was forgotten, and was not taken back yet.
+    unsafe fn from_raw(id: u64) -> Self;
+
+    /// The number; the hold is lost if nobody takes it back.
+    fn into_raw(self) -> u64 {
+        let id = self.id();
+        core::mem::forget(self);
+        id
+    }
+}
+
+impl Hold for ExclToken {
+    fn id(&self) -> u64 {
+        self.0
+    }
+
+    /// # Safety
+    ///
+    /// As the trait says.
+    unsafe fn from_raw(id: u64) -> Self {
         // INVARIANT: The hold of the token that went to C.
         Self(id)
     }
 }
 
-impl SharedToken {
-    /// The number, for a journey through C.
-    pub(super) fn into_raw(self) -> u64 {
+impl Hold for SharedToken {
+    fn id(&self) -> u64 {
         self.0
     }
 
-    /// Back from C.
-    ///
     /// # Safety
     ///
-    /// `id` came from [`SharedToken::into_raw`] and was not taken back yet.
-    pub(super) unsafe fn from_raw(id: u64) -> Self {
+    /// As the trait says.
+    unsafe fn from_raw(id: u64) -> Self {
         // INVARIANT: The hold of the token that went to C.
         Self(id)
     }

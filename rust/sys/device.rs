@@ -8,7 +8,7 @@
 mod bulk;
 
 use super::alloc::{Arc, Block};
-use super::content::{ContentLock, ExclToken, SharedToken};
+use super::content::{ContentLock, ExclToken, Hold, SharedToken};
 use super::rank::LockClass;
 use super::{check, Errno, SysResult};
 use crate::bindings;
@@ -23,6 +23,18 @@ pub(crate) enum IoToken {
     Read(ExclToken),
     /// A write leaves readers alone: shared.
     Write(SharedToken),
+}
+
+impl From<ExclToken> for IoToken {
+    fn from(token: ExclToken) -> Self {
+        IoToken::Read(token)
+    }
+}
+
+impl From<SharedToken> for IoToken {
+    fn from(token: SharedToken) -> Self {
+        IoToken::Write(token)
+    }
 }
 
 /// A buffer that can be the target of asynchronous I/O.
@@ -77,7 +89,7 @@ impl Drop for Open {
 /// One asynchronous I/O that has ended, on the worker that was queued for it.
 ///
 /// Its memory is given back when this goes, which has to be the last thing the worker does: see
-/// `latchfs_helper_io_put`. So whoever has one declares it first.
+/// `latchfs_helper_io_put`.
 ///
 /// # Invariants
 ///
@@ -91,65 +103,26 @@ impl Drop for Ended {
     }
 }
 
-/// Runs `complete` as the whole work of `io`.
+/// The asynchronous I/O of a `B` with the hold `H` is over: what the worker runs.
 ///
 /// # Safety
 ///
-/// `io` is the argument of a `done`, which does nothing with it besides.
-unsafe fn ended(io: *mut bindings::latchfs_io, complete: impl FnOnce()) {
-    // INVARIANT: As the caller promises.
-    let io = NonNull::new(io).map(Ended);
-    let io = io.filter(|_| !super::mutant!(Seed002Address));
-    complete();
-    drop(io);
-}
-
-/// The asynchronous I/O of a `B` with an exclusive hold is over.
-///
-/// # Safety
-///
-/// `object` is from `Arc::<B>::into_raw`, `token` from an [`ExclToken`], and all three are given
-/// away.
-unsafe extern "C" fn read_done<B: BlockIo>(
+/// `object` is from `Arc::<B>::into_raw`, `token` from an `H`, and they and `io`, which is not null,
+/// are given away.
+unsafe extern "C" fn done<B: BlockIo, H: Hold + Into<IoToken>>(
     io: *mut bindings::latchfs_io,
     object: *mut c_void,
     token: u64,
     error: c_int,
 ) {
+    // SAFETY: Not null, as the caller promises.
+    // INVARIANT: This is `done`, which was given it.
+    let ended = Ended(unsafe { NonNull::new_unchecked(io) });
+    let ended = (!super::mutant!(Seed002Address)).then_some(ended);
     // SAFETY: As the caller promises.
-    unsafe {
-        let (buf, token) = (
-            Arc::<B>::from_raw(object.cast()),
-            ExclToken::from_raw(token),
-        );
-        ended(io, || {
-            B::complete(buf, IoToken::Read(token), check(error));
-        });
-    }
-}
-
-/// The asynchronous I/O of a `B` with a shared hold is over.
-///
-/// # Safety
-///
-/// `object` is from `Arc::<B>::into_raw`, `token` from a [`SharedToken`], and all three are given
-/// away.
-unsafe extern "C" fn write_done<B: BlockIo>(
-    io: *mut bindings::latchfs_io,
-    object: *mut c_void,
-    token: u64,
-    error: c_int,
-) {
-    // SAFETY: As the caller promises.
-    unsafe {
-        let (buf, token) = (
-            Arc::<B>::from_raw(object.cast()),
-            SharedToken::from_raw(token),
-        );
-        ended(io, || {
-            B::complete(buf, IoToken::Write(token), check(error));
-        });
-    }
+    let (buf, token) = unsafe { (Arc::<B>::from_raw(object.cast()), H::from_raw(token)) };
+    B::complete(buf, token.into(), check(error));
+    drop(ended);
 }
 
 impl Device {
@@ -232,43 +205,37 @@ impl Device {
     /// Starts reading `block` into the content of `io`. The token comes back in
     /// [`BlockIo::complete`], which may run before this returns.
     pub(crate) fn submit_read<B: BlockIo>(&self, block: u64, io: Arc<B>, token: ExclToken) {
-        let memory = io.content().memory_excl(&token);
-        match self.admit(block, false) {
-            // SAFETY: The device is open. The token keeps everybody else from the content, and the
-            // reference keeps its memory, until both come back in `read_done`.
-            Ok(()) => unsafe {
-                bindings::io_submit(
-                    self.bdev(),
-                    block,
-                    memory,
-                    false,
-                    Some(read_done::<B>),
-                    Arc::into_raw(io).cast_mut().cast(),
-                    token.into_raw(),
-                )
-            },
-            Err(e) => B::complete(io, IoToken::Read(token), Err(e)),
-        }
+        self.submit(block, io, token, false);
     }
 
-    /// Starts writing the content of `io` to `block`.
+    /// Starts writing the content of `io` to `block`; the token comes back as that of a read does.
     pub(crate) fn submit_write<B: BlockIo>(&self, block: u64, io: Arc<B>, token: SharedToken) {
-        let memory = io.content().memory_shared(&token);
-        match self.admit(block, true) {
-            // SAFETY: The device is open. The token keeps writers from the content, and the
-            // reference keeps its memory, until both come back in `write_done`.
+        self.submit(block, io, token, true);
+    }
+
+    fn submit<B: BlockIo, H: Hold + Into<IoToken>>(
+        &self,
+        block: u64,
+        io: Arc<B>,
+        token: H,
+        write: bool,
+    ) {
+        let memory = io.content().memory(&token);
+        match self.admit(block, write) {
+            // SAFETY: The device is open. The token keeps writers from the content, and everybody
+            // from that of a read; the reference keeps its memory, until both come back in `done`.
             Ok(()) => unsafe {
                 bindings::io_submit(
                     self.bdev(),
                     block,
                     memory,
-                    true,
-                    Some(write_done::<B>),
+                    write,
+                    Some(done::<B, H>),
                     Arc::into_raw(io).cast_mut().cast(),
                     token.into_raw(),
                 )
             },
-            Err(e) => B::complete(io, IoToken::Write(token), Err(e)),
+            Err(e) => B::complete(io, token.into(), Err(e)),
         }
     }
 
