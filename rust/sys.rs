@@ -27,7 +27,7 @@ mod tests;
 use crate::bindings;
 
 pub(crate) use alloc::{
-    must_arc, must_box, must_box_filled, try_arc, try_box, Arc, Block, Box, Vec,
+    must_arc, must_box, must_box_filled, try_arc, try_box, Arc, Block, Box, Lent, Spares, Vec,
 };
 pub(crate) use content::{ContentLock, ContentRead, ContentWrite, ExclToken, SharedToken};
 pub(crate) use device::{plugged, BlockIo, Device, Report};

@@ -9,8 +9,8 @@
 use crate::sys::{
     self,
     atomic::{AtomicU32, AtomicU64, Ordering},
-    try_arc, Arc, Block, ContentLock, Errno, Mutex, RwSem, Spin, Time, TxnSlot, Vec, WaitQueue,
-    Work, WorkItem,
+    try_arc, Arc, Block, ContentLock, Errno, Mutex, RwSem, Spares, Spin, Time, TxnSlot, Vec,
+    WaitQueue, Work, WorkItem,
 };
 
 /// One case: its name and what it checks.
@@ -40,6 +40,7 @@ pub const CASES: &[Case] = &[
     ("vec_insert_remove", vec_insert_remove),
     ("vec_drops_elements_once", vec_drops_elements_once),
     ("arc_counts", arc_counts),
+    ("spares_come_back_once", spares),
     ("block_is_zeroed", block_is_zeroed),
     ("spin_try_lock", spin_try_lock),
     ("mutex_try_lock", mutex_try_lock),
@@ -191,6 +192,46 @@ fn arc_counts() -> CaseResult {
     ensure(drops.load(Ordering::Acquire) == 0, "dropped too early")?;
     drop(b);
     ensure(drops.load(Ordering::Acquire) == 1, "dropped by the last")
+}
+
+fn spares() -> CaseResult {
+    struct Thing<'a> {
+        memory: Vec<u8>,
+        _count: CountDrops<'a>,
+    }
+    let (made, drops) = (AtomicU32::new(0), AtomicU32::new(0));
+    let spares = Spares::new().map_err(|_| "no memory")?;
+    let lend = || {
+        let make = || {
+            made.fetch_add(1, Ordering::AcqRel);
+            Ok(sys::must_box(Thing {
+                memory: Vec::new(),
+                _count: CountDrops(&drops),
+            }))
+        };
+        spares.lend(make).map_err(|_| "no memory")
+    };
+    const MANY: u32 = 500;
+    let mut lent = Vec::new();
+    for _ in 0..MANY {
+        let mut thing = lend()?;
+        ensure(thing.memory.is_empty(), "nobody else has it")?;
+        thing.memory.must_push(1);
+        lent.must_push(thing);
+    }
+    drop(lent);
+    ensure(drops.load(Ordering::Acquire) < MANY, "one is kept")?;
+    // The task may be moved to another CPU in between, but not each time.
+    let comes_back = (0..MANY).any(|_| {
+        drop(lend());
+        lend().is_ok_and(|thing| !thing.memory.is_empty())
+    });
+    ensure(comes_back, "comes back as it was")?;
+    drop(spares);
+    ensure(
+        drops.load(Ordering::Acquire) == made.load(Ordering::Acquire),
+        "each is dropped once",
+    )
 }
 
 fn block_is_zeroed() -> CaseResult {

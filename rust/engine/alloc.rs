@@ -287,7 +287,6 @@ impl Alloc {
     ) -> Result<()> {
         let (first, start) = self.geometry.locate(goal).unwrap_or_default();
         let count = self.geometry.ag_count();
-        let mut runs = sys::Vec::new();
         let mut left = n;
         let scarce = self.is_scarce();
 
@@ -302,17 +301,21 @@ impl Alloc {
                 };
                 // A group that has nothing for others may still have a pool.
                 let goal = if step == 0 { start } else { AgBlock(0) };
+                let mut broken = Ok(());
                 let taken = ag
                     .group
                     .lock()
-                    .take_meta(&self.cache, goal, left, scarce, &mut runs);
+                    .take_meta(&self.cache, goal, left, scarce, |run| {
+                        match self.disk(number, run) {
+                            Ok(range) => out.must_push(range),
+                            Err(error) => broken = Err(error),
+                        }
+                    });
+                broken?;
                 let mut lacks = false;
                 match taken {
                     Ok(rest) => left = rest,
                     Err(error) => lacks = error.is(Errno::AGAIN),
-                }
-                while let Some(run) = runs.pop() {
-                    out.must_push(self.disk(number, run)?);
                 }
                 if lacks {
                     self.lacks_bitmap(number);

@@ -43,6 +43,7 @@ use crate::engine::{
     log::Log,
     recovery::Recovered,
     stats::Stats,
+    txn,
     Error,
     Result, //
 };
@@ -77,6 +78,8 @@ pub struct Mount {
     super_turn: Mutex<(), SuperTurn>,
     /// Shared by commits, exclusive for the closing of a checkpoint.
     pub(crate) gate: RwSem<(), TxnGate>,
+    /// Lists of transactions that are over.
+    pub(crate) txn_lists: sys::Spares<txn::Lists>,
     /// Truncations between the page cache and the map: [`crate::engine::file::Cut`].
     pub(crate) cuts: RwSem<(), CutLock>,
     log: sys::Box<Log>,

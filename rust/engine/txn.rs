@@ -17,6 +17,7 @@
 //! cannot be taken back (neither can XFS's or ext4's): dropping it then shuts the file system down.
 //!
 //! * [`commit`]: commit, and the next link of a chain;
+//! * [`lists`]: what it lists, and the memory for that;
 //! * [`bitmaps`]: bitmap blocks that are not on disk yet.
 //!
 //! Compare XFS's `xfs_trans`.
@@ -24,6 +25,7 @@
 mod bitmaps;
 mod block;
 mod commit;
+mod lists;
 mod precommit;
 pub mod res;
 mod reservation;
@@ -31,7 +33,10 @@ mod reservation;
 mod tests;
 
 pub use block::{BlockMut, CHUNK};
+pub use lists::Lists;
 pub use reservation::{TxnRes, MAX_BUFS};
+
+use lists::{Changed, Joined};
 
 use crate::engine::{
     alloc::{Claim, Reservation},
@@ -76,20 +81,6 @@ pub enum FreeKind {
     Data,
 }
 
-/// A changed buffer and its dirty chunks.
-struct Changed {
-    buf: BufRef,
-    chunks: u32,
-    /// Another record says what is in it.
-    ordered: bool,
-}
-
-/// An inode that is changed, and what it is like now, if it was.
-struct Joined {
-    inode: InodeRef,
-    image: Option<Image>,
-}
-
 /// What the counts of inodes of the whole file system change by.
 #[derive(Clone, Copy, Default)]
 struct Deltas {
@@ -108,12 +99,6 @@ struct Open {
 /// An open transaction.
 #[must_use = "a transaction has to be committed"]
 pub struct Txn<'m> {
-    // On the heap: a transaction is handed on by value, and kernel stacks are small.
-    body: sys::Box<Body<'m>>,
-}
-
-/// What is in a transaction.
-pub struct Body<'m> {
     m: &'m Mount,
     open: Option<Open>,
     /// Room in the log.
@@ -121,31 +106,12 @@ pub struct Body<'m> {
     res: TxnRes,
     /// Blocks promised and neither used nor given back.
     promised: u32,
-    /// Blocks claimed for metadata and not used yet; as many as promised.
-    spare: sys::Vec<BlockRange>,
-    /// Metadata blocks taken out of `spare`.
-    metas: sys::Vec<BlockRange>,
-    /// Claims whose bits are to be set.
-    claims: sys::Vec<Claim>,
-    /// Runs whose bits are to be cleared.
-    frees: sys::Vec<BlockRange>,
-    /// Those of metadata among them.
-    cancels: sys::Vec<BlockRange>,
-    /// Buffers of them that were in the cache, each with a pin.
-    stale: sys::Vec<BufRef>,
-    changed: sys::Vec<Changed>,
-    /// Inodes changed; their ILOCKs are held by the caller until commit.
-    inodes: sys::Vec<Joined>,
-    /// Inodes that earlier links of the chain have kept locked: they have to be joined here as well.
-    kept: sys::Vec<Ino>,
-    /// New chunks of inodes.
-    chunks: sys::Vec<Chunk>,
     deltas: Deltas,
-    /// Bitmap blocks of all of these that are on disk, read before anything is changed.
-    bitmaps: sys::Vec<BufRef>,
     /// Something was changed or freed: there is no way back.
     dirty: bool,
     times_only: bool,
+    // On the heap: a transaction is handed on by value, and kernel stacks are small.
+    lists: sys::Lent<'m, Lists>,
 }
 
 impl Mount {
@@ -251,54 +217,36 @@ impl<'m> Txn<'m> {
     /// back by its drop, also if there is no memory for it.
     #[inline(never)]
     fn new(m: &'m Mount, res: TxnRes, promised: u32, grant: Grant<'m>, must: bool) -> Result<Self> {
-        let body = Body {
-            m,
-            open: None,
-            grant,
-            res,
-            promised,
-            spare: sys::Vec::new(),
-            metas: sys::Vec::new(),
-            claims: sys::Vec::new(),
-            frees: sys::Vec::new(),
-            cancels: sys::Vec::new(),
-            stale: sys::Vec::new(),
-            kept: sys::Vec::new(),
-            chunks: sys::Vec::new(),
-            deltas: Deltas::default(),
-            changed: sys::Vec::new(),
-            inodes: sys::Vec::new(),
-            bitmaps: sys::Vec::new(),
-            dirty: false,
-            times_only: false,
-        };
-        let body = if must {
-            sys::must_box(body)
-        } else {
-            sys::try_box(body)?
-        };
-        Ok(Self { body })
+        let lists = m.txn_lists.lend(|| {
+            if must {
+                Ok(sys::must_box(Lists::default()))
+            } else {
+                sys::try_box(Lists::default())
+            }
+        });
+        match lists {
+            Ok(lists) => Ok(Self {
+                m,
+                open: None,
+                grant,
+                res,
+                promised,
+                deltas: Deltas::default(),
+                dirty: false,
+                times_only: false,
+                lists,
+            }),
+            Err(errno) => {
+                m.alloc().unpromise(u64::from(promised));
+                Err(errno.into())
+            }
+        }
     }
 
     /// Memory for what the reservation allows, so that lists do not grow later.
     fn reserve_memory(&mut self, must: bool) -> Result {
         let res = self.res;
-        if must {
-            self.metas.must_reserve(res.blocks as usize);
-            self.claims.must_reserve(res.extents as usize);
-            self.frees.must_reserve(res.extents as usize);
-            self.changed.must_reserve(res.bufs as usize);
-            self.inodes.must_reserve(res.inodes as usize);
-            self.bitmaps.must_reserve(res.bitmaps() as usize);
-            return Ok(());
-        }
-        self.metas.try_reserve(res.blocks as usize)?;
-        self.claims.try_reserve(res.extents as usize)?;
-        self.frees.try_reserve(res.extents as usize)?;
-        self.changed.try_reserve(res.bufs as usize)?;
-        self.inodes.try_reserve(res.inodes as usize)?;
-        self.bitmaps.try_reserve(res.bitmaps() as usize)?;
-        Ok(())
+        self.lists.reserve(&res, must)
     }
 
     /// The mount.
@@ -404,7 +352,7 @@ impl<'m> Txn<'m> {
     /// `block` on, whose buffers are changed with [`Self::modify_ordered`]. Does not fail.
     pub fn log_inode_init(&mut self, block: DiskBlock, first: Ino) {
         self.dirty = true;
-        self.chunks.must_push(Chunk { block, first });
+        self.batch.chunks.must_push(Chunk { block, first });
     }
 
     /// What this transaction changes the counts of inodes of the whole file system by: applied in
@@ -489,11 +437,10 @@ impl<'m> Txn<'m> {
         if !self.times_only {
             inode.log.note_data();
         }
-        let m = self.body.m;
+        let m = self.m;
         let block = m.ail().block_of(inode);
-        let joined = self
-            .body
-            .inodes
+        let Lists { inodes, copies, .. } = &mut *self.lists;
+        let joined = inodes
             .iter_mut()
             .find(|joined| joined.inode.ino == inode.ino);
         debug_assert!(joined.is_some(), "inode logged without being joined");
@@ -510,8 +457,7 @@ impl<'m> Txn<'m> {
                 slot
             }
             _ => {
-                let mut bytes = sys::Vec::new();
-                bytes.must_reserve(size_of::<InodeSlot>());
+                let mut bytes = copies.get(size_of::<InodeSlot>());
                 bytes.must_extend_from_slice(&[0; size_of::<InodeSlot>()]);
                 bytes
             }
@@ -629,28 +575,28 @@ impl<'m> Txn<'m> {
         }
         self.dirty = true;
         if kind == FreeKind::Meta {
-            self.cancels.must_push(range);
+            self.batch.cancels.must_push(range);
         }
         self.frees.must_push(range);
         Ok(())
     }
 }
 
-impl<'m> Deref for Txn<'m> {
-    type Target = Body<'m>;
+impl Deref for Txn<'_> {
+    type Target = Lists;
 
-    fn deref(&self) -> &Body<'m> {
-        &self.body
+    fn deref(&self) -> &Lists {
+        &self.lists
     }
 }
 
-impl<'m> DerefMut for Txn<'m> {
-    fn deref_mut(&mut self) -> &mut Body<'m> {
-        &mut self.body
+impl DerefMut for Txn<'_> {
+    fn deref_mut(&mut self) -> &mut Lists {
+        &mut self.lists
     }
 }
 
-impl Drop for Body<'_> {
+impl Drop for Txn<'_> {
     fn drop(&mut self) {
         if self.dirty {
             self.m
@@ -671,5 +617,6 @@ impl Drop for Body<'_> {
             self.m.alloc().return_meta(*range);
         }
         self.m.alloc().unpromise(promised);
+        self.lists.clear();
     }
 }

@@ -23,13 +23,17 @@ void latchfs_helper_memalloc_noreclaim_restore(unsigned int flags)
 /* NULL when there is no memory. */
 void *latchfs_helper_try_alloc(size_t size)
 {
-	return kvmalloc(size, GFP_KERNEL | __GFP_NOWARN);
+	gfp_t gfp = GFP_KERNEL | __GFP_NOWARN;
+
+	return size <= PAGE_SIZE ? kmalloc(size, gfp) : kvmalloc(size, gfp);
 }
 
 /* Never NULL.  A few KiB at most. */
 void *latchfs_helper_must_alloc(size_t size)
 {
-	return kvmalloc(size, GFP_NOFS | __GFP_NOFAIL);
+	gfp_t gfp = GFP_NOFS | __GFP_NOFAIL;
+
+	return size <= PAGE_SIZE ? kmalloc(size, gfp) : kvmalloc(size, gfp);
 }
 
 /* A zeroed block of 4096 bytes that a bio can carry. */

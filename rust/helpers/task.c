@@ -1,6 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 #include <linux/panic.h>
 
+/* A hint: the task may be moved at any time. */
+unsigned int latchfs_helper_this_cpu(void)
+{
+	return raw_smp_processor_id();
+}
+
+/* All that there can be. */
+unsigned int latchfs_helper_cpus(void)
+{
+	return nr_cpu_ids;
+}
+
 /* The open transaction of the task lives in current->journal_info. */
 void *latchfs_helper_journal_info(void)
 {

@@ -10,11 +10,13 @@
 mod arc;
 mod block;
 mod boxed;
+mod spares;
 mod vec;
 
 pub(crate) use arc::Arc;
 pub(crate) use block::Block;
 pub(crate) use boxed::Box;
+pub(crate) use spares::{Lent, Spares};
 pub(crate) use vec::Vec;
 
 use super::{Errno, SysResult};

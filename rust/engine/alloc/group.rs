@@ -522,7 +522,7 @@ impl Group {
         Ok(None)
     }
 
-    /// Takes up to `n` blocks for metadata into `out`, from the pool, which is refilled near
+    /// Takes up to `n` blocks for metadata, run by run, from the pool, which is refilled near
     /// `goal`, if space is `scarce` with no more than is needed now. Returns how many are missing.
     /// May sleep for I/O.
     pub(super) fn take_meta(
@@ -531,20 +531,20 @@ impl Group {
         goal: AgBlock,
         n: u32,
         scarce: bool,
-        out: &mut sys::Vec<AgRange>,
+        mut out: impl FnMut(AgRange),
     ) -> Result<u32> {
         let mut left = n;
         while left > 0 {
             match self.pool.last().copied() {
                 Some(range) if range.len <= left => {
                     self.pool.pop();
-                    out.must_push(range);
+                    out(range);
                     left -= range.len;
                     self.pool_blocks -= range.len;
                 }
                 Some(range) => {
                     // From the front, so that metadata made in a row lies in a row.
-                    out.must_push(AgRange::new(range.start, left));
+                    out(AgRange::new(range.start, left));
                     if let Some(last) = self.pool.last_mut() {
                         *last = AgRange::new(range.start.saturating_add(left), range.len - left);
                     }

@@ -291,6 +291,7 @@ impl Mount {
             hash_seed: sb.hash_seed.get(),
             uuid: sb.uuid,
             gate: RwSem::new(()),
+            txn_lists: sys::Spares::new()?,
             cuts: RwSem::new(()),
             log,
             flags: AtomicU32::new(flag::READ_ONLY),

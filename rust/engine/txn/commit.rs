@@ -9,6 +9,7 @@
 //! in order is the lock under which they changed it: an ILOCK or AG inode lock, held to the end of
 //! the commit, or for bitmap blocks the content lock, held until the copy is in the context.
 
+use super::lists::Copies;
 use super::precommit::Locked;
 use super::*;
 use crate::engine::log::{
@@ -23,9 +24,12 @@ fn add(counter: &AtomicU64, delta: i64) {
 }
 
 /// Copies the chunks of `mask` out of a block.
-pub(super) fn copy_chunks(block: &crate::format::Block, mask: u32) -> sys::Vec<u8> {
-    let mut data = sys::Vec::new();
-    data.must_reserve((mask.count_ones() as usize).saturating_mul(CHUNK));
+pub(super) fn copy_chunks(
+    block: &crate::format::Block,
+    mask: u32,
+    copies: &mut Copies,
+) -> sys::Vec<u8> {
+    let mut data = copies.get((mask.count_ones() as usize).saturating_mul(CHUNK));
     let mut left = mask;
     let mut at = 0_usize;
     while left != 0 {
@@ -45,7 +49,7 @@ pub(super) fn copy_chunks(block: &crate::format::Block, mask: u32) -> sys::Vec<u
 
 impl Changed {
     /// What is logged of the buffer. The caller keeps it from changing.
-    fn image(&self) -> Image {
+    fn image(&self, copies: &mut Copies) -> Image {
         if self.ordered {
             return Image::Ordered;
         }
@@ -56,7 +60,7 @@ impl Changed {
             kind: self.buf.kind(),
             owner: self.buf.owner(),
             chunks,
-            data: copy_chunks(&self.buf.data(), chunks),
+            data: copy_chunks(&self.buf.data(), chunks, copies),
         }
     }
 }
@@ -85,11 +89,11 @@ impl<'m> Txn<'m> {
             self.relogs_what_it_keeps(),
             "an inode that is kept locked is not logged"
         );
-        let mut batch = Batch::default();
+        let mut batch = core::mem::take(&mut self.batch);
         let n = self.changed.len() + self.inodes.len() + self.stale.len();
         batch
             .slots
-            .must_reserve(n.saturating_add(self.res.bitmaps() as usize));
+            .must_reserve(n.saturating_add(self.bitmaps.len()));
 
         let gate = m.gate.read();
         let locked = match self.precommit(&mut batch) {
@@ -108,7 +112,8 @@ impl<'m> Txn<'m> {
         self.apply_deltas();
         drop(gate);
 
-        drop(batch);
+        self.batch = batch;
+        self.lists.clear_batch();
         m.stats().add_commits(1);
         m.log_committed(bytes, first);
         settled.inspect_err(|error| m.note_error(error, 0, 0))
@@ -116,8 +121,6 @@ impl<'m> Txn<'m> {
 
     /// Everything that was changed, but for bitmaps. The pins go over to the batch.
     fn collect(&mut self, batch: &mut Batch) {
-        batch.cancels = core::mem::take(&mut self.cancels);
-        batch.chunks = core::mem::take(&mut self.chunks);
         while let Some(changed) = self.changed.pop() {
             if changed.buf.is_stale() {
                 // Freed by this transaction, and if the log has to know, among `stale`.
@@ -125,7 +128,7 @@ impl<'m> Txn<'m> {
                 continue;
             }
             changed.buf.set_dirty();
-            let image = changed.image();
+            let image = changed.image(&mut self.copies);
             batch.slots.must_push(Some(Slot {
                 item: ItemRef::Buf(changed.buf),
                 image,

@@ -13,6 +13,7 @@
 //! All bitmap blocks are there: [`super::bitmaps`] makes them before their first use.
 
 use super::commit::copy_chunks;
+use super::lists::Copies;
 use super::*;
 use crate::engine::log::{
     cil::{Batch, Slot},
@@ -64,11 +65,11 @@ impl Locked {
 
 impl Locked {
     /// Adds the block to `batch`, with a pin.
-    fn hand_on(&mut self, batch: &mut Batch) -> Result {
+    fn hand_on(&mut self, batch: &mut Batch, copies: &mut Copies) -> Result {
         self.buf.pin();
         self.buf.set_dirty();
         let chunks = self.buf.item().log(self.chunks);
-        let data = self.change(|block| copy_chunks(block, chunks))?;
+        let data = self.change(|block| copy_chunks(block, chunks, copies))?;
         batch.slots.must_push(Some(Slot {
             image: Image::Buf {
                 block: self.buf.block(),
@@ -126,7 +127,7 @@ impl Txn<'_> {
             self.flip(map, &mut locked)?;
         }
         for held in locked.iter_mut() {
-            held.hand_on(batch)?;
+            held.hand_on(batch, &mut self.copies)?;
         }
         Ok(locked)
     }

@@ -34,6 +34,24 @@ impl<T> Box<T> {
             _owns: PhantomData,
         })
     }
+
+    /// The object, for a journey without a type; lost if nobody takes it back.
+    pub(super) fn into_raw(self) -> NonNull<T> {
+        core::mem::ManuallyDrop::new(self).at
+    }
+
+    /// Takes it back.
+    ///
+    /// # Safety
+    ///
+    /// `at` is from [`Self::into_raw`] and was not taken back yet.
+    pub(super) unsafe fn from_raw(at: NonNull<T>) -> Self {
+        // INVARIANT: That of the box it was.
+        Self {
+            at,
+            _owns: PhantomData,
+        }
+    }
 }
 
 impl<T: Copy, const N: usize> Box<[T; N]> {

@@ -67,6 +67,70 @@ pub fn must_box_filled<T: Copy, const N: usize>(value: T) -> Box<[T; N]> {
     Box::new([value; N])
 }
 
+/// Objects that nobody uses, at most one for each CPU; here, at most [`SPARES`]. For what is made
+/// and dropped all the time, with memory of its own that the next user has a use for.
+///
+/// Not one of the primitives that a model watches: what is in it makes no difference to anybody.
+pub struct Spares<T>(std::sync::Mutex<std::vec::Vec<Box<T>>>);
+
+/// Most objects in a [`Spares`].
+const SPARES: usize = 2;
+
+impl<T: Send> Spares<T> {
+    /// None yet; ENOMEM. May sleep.
+    pub fn new() -> SysResult<Self> {
+        may_alloc()?;
+        Ok(Self(std::sync::Mutex::default()))
+    }
+
+    fn objects(&self) -> std::sync::MutexGuard<'_, std::vec::Vec<Box<T>>> {
+        self.0.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// One of them, as it was when it came back, or what `make` makes; whose errors. Sleeps only if
+    /// `make` does.
+    pub fn lend(&self, make: impl FnOnce() -> SysResult<Box<T>>) -> SysResult<Lent<'_, T>> {
+        let spare = self.objects().pop();
+        let object = match spare {
+            Some(object) => object,
+            None => make()?,
+        };
+        Ok(Lent {
+            spares: self,
+            object: Some(object),
+        })
+    }
+}
+
+/// An object of [`Spares`] in use. Goes back when this is dropped, as it is then.
+pub struct Lent<'a, T: Send> {
+    spares: &'a Spares<T>,
+    /// [`Some`] until it is dropped.
+    object: Option<Box<T>>,
+}
+
+impl<T: Send> Deref for Lent<'_, T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        self.object.as_deref().expect("not dropped")
+    }
+}
+
+impl<T: Send> DerefMut for Lent<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        self.object.as_deref_mut().expect("not dropped")
+    }
+}
+
+impl<T: Send> Drop for Lent<'_, T> {
+    fn drop(&mut self) {
+        let mut objects = self.spares.objects();
+        if objects.len() < SPARES {
+            objects.extend(self.object.take());
+        }
+    }
+}
+
 /// A growable array that only grows through `try_*` and `must_*`. Derefs to a slice.
 /// Kernel: kvmalloc'ed, so large arrays are fine.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -32,7 +32,9 @@ pub mod wait;
 pub mod witness;
 pub mod work;
 
-pub use alloc::{must_arc, must_box, must_box_filled, try_arc, try_box, Arc, Block, Box, Vec};
+pub use alloc::{
+    must_arc, must_box, must_box_filled, try_arc, try_box, Arc, Block, Box, Lent, Spares, Vec,
+};
 pub use content::{ContentLock, ContentRead, ContentWrite, ExclToken, SharedToken};
 pub use device::{plugged, BlockIo, Device, Report};
 pub use errno::Errno;
