@@ -80,7 +80,7 @@ shuttle-long: ## the models of the concurrency, many more schedules (SCHEDULES=n
 sim: ## the crash simulator (SEEDS=n, FIRST_SEED=k, ACE=full, TELL=1)
 	@scripts/sim.sh
 
-bench: ## beside ext4, XFS and btrfs in one VM, at most 20 minutes (FULL=1: all of it)
+bench: ## beside ext4, XFS and btrfs in one VM, at most 45 minutes (FULL=1: all of it)
 	@scripts/bench.sh $(if $(FULL),--full)
 
 bench-host: ## benchmarks of the engine in userspace

@@ -43,8 +43,8 @@ pub struct Lists {
     pub(super) kept: sys::Vec<Ino>,
     /// Bitmap blocks of all of these that are on disk, read before anything is changed.
     pub(super) bitmaps: sys::Vec<BufRef>,
-    /// What goes into the log, from the beginning of the commit on. Before, metadata among `frees`
-    /// and new chunks of inodes.
+    /// What goes into the log. Before the commit there are only the metadata among `frees` and the new
+    /// chunks of inodes.
     pub(super) batch: Batch,
     /// Memory for copies.
     pub(super) copies: Copies,
