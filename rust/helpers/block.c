@@ -11,6 +11,17 @@
 static struct bio_set latchfs_io_set;
 static struct workqueue_struct *latchfs_io_wq;
 
+/*
+ * With a cache for each CPU the next I/O of a CPU has the memory that was given
+ * back there last, KASAN's quarantine or not.  That is what the mutant
+ * seed002-address has to meet.
+ */
+#ifdef LATCHFS_RACES
+#define LATCHFS_IO_FLAGS (BIOSET_NEED_BVECS | BIOSET_PERCPU_CACHE)
+#else
+#define LATCHFS_IO_FLAGS BIOSET_NEED_BVECS
+#endif
+
 int latchfs_helper_io_start(void)
 {
 	int error;
@@ -21,7 +32,7 @@ int latchfs_helper_io_start(void)
 		return -ENOMEM;
 	error = bioset_init(&latchfs_io_set, 64,
 			    offsetof(struct latchfs_io, bio),
-			    BIOSET_NEED_BVECS);
+			    LATCHFS_IO_FLAGS);
 	if (error)
 		destroy_workqueue(latchfs_io_wq);
 	return error;

@@ -112,21 +112,24 @@ class Child:
             raise RuntimeError(f"a process ends with {self.code}")
 
 
-class Workers:
-    """For a while, workers that are bound to no CPU run on those of `mask` only."""
+class OneCpu:
+    """For a while, this task and the workers that are bound to no CPU run on CPU 0 only: what one
+    of them gives back is there for the next one of them."""
 
     PATH = "/sys/devices/virtual/workqueue/cpumask"
 
-    def __init__(self, mask):
-        self.mask = mask
+    def __init__(self):
+        self.cpus = os.sched_getaffinity(0)
         with open(self.PATH, encoding="ascii") as f:
-            self.before = f.read().strip()
+            self.workers = f.read().strip()
 
     def __enter__(self):
-        poke(self.PATH, self.mask)
+        os.sched_setaffinity(0, {0})
+        poke(self.PATH, "1")
 
     def __exit__(self, *_):
-        poke(self.PATH, self.before)
+        poke(self.PATH, self.workers)
+        os.sched_setaffinity(0, self.cpus)
 
 
 class Sync:
