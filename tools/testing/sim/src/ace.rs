@@ -75,10 +75,14 @@ pub enum Step {
     Allocate,
     /// Part of a/f becomes zeros.
     Zero,
+    /// a/f gets an attribute that has blocks.
+    SetAttribute,
+    /// a/f loses the one that it had.
+    RemoveAttribute,
 }
 
 /// The set.
-pub const STEPS: [Step; 28] = [
+pub const STEPS: [Step; 30] = [
     Step::Create,
     Step::Mkdir,
     Step::Symlink,
@@ -107,6 +111,8 @@ pub const STEPS: [Step; 28] = [
     Step::Punch,
     Step::Allocate,
     Step::Zero,
+    Step::SetAttribute,
+    Step::RemoveAttribute,
 ];
 
 /// What makes a sequence durable.
@@ -131,7 +137,7 @@ const SETUP: Setup = Setup {
     faulty: false,
 };
 
-/// The tree that sequences begin with: a/f (10,000 bytes), a/g (5,000 bytes), b.
+/// The tree that sequences begin with: a/f (10,000 bytes, and an attribute), a/g (5,000 bytes), b.
 pub struct Start {
     image: Image,
     model: Model,
@@ -167,6 +173,7 @@ impl Start {
         let f = world.create(a, b"f", Kind::File).expect("f");
         let g = world.create(a, b"g", Kind::File).expect("g");
         assert!(world.write(f, 0, 10_000) && world.write(g, 0, 5_000));
+        assert!(world.set_attribute(f, b"old", 3_000));
         assert!(world.unmount(), "{:?}", world.wrong());
         let tick = disk.tick();
         let model = std::mem::take(&mut *world.model());
@@ -304,6 +311,8 @@ impl Start {
             Step::Allocate => {
                 world.fallocate(f, FallocMode::Allocate, false, (6_000, 14_000));
             }
+            Step::SetAttribute => drop(world.set_attribute(f, b"new", 9_000)),
+            Step::RemoveAttribute => drop(world.remove_attribute(f, b"old")),
             Step::Zero => drop(world.fallocate(f, FallocMode::Zero, true, (4_096, 9_500))),
         }
     }

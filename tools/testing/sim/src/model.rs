@@ -57,6 +57,10 @@ pub enum Kind {
 /// Entries of a directory.
 pub type Entries = BTreeMap<Vec<u8>, ObjId>;
 
+/// Extended attributes of an inode: the operation that set each, and the length of its value, which
+/// is made from both ([`crate::world::attr_value`]).
+pub type Attributes = BTreeMap<Vec<u8>, (OpId, usize)>;
+
 /// An object after an operation.
 #[derive(Clone, Debug)]
 pub struct Meta {
@@ -68,6 +72,8 @@ pub struct Meta {
     pub mode: u16,
     /// Of a directory; empty otherwise.
     pub entries: Arc<Entries>,
+    /// Extended attributes.
+    pub attributes: Arc<Attributes>,
 }
 
 /// Something with an inode.
@@ -141,6 +147,7 @@ impl Model {
             nlink: 2,
             mode: 0o755,
             entries: Arc::default(),
+            attributes: Arc::default(),
         };
         model.add(key, Kind::Dir, state);
         model
@@ -184,6 +191,7 @@ impl Model {
             nlink: attrs.nlink,
             mode: attrs.mode & 0o7777,
             entries: Arc::default(),
+            attributes: Arc::default(),
         };
         let id = self.add(key, Kind::File, state);
         self.objects[id].foreign = true;

@@ -176,18 +176,22 @@ fn entry(world: &World, dir: ObjId, mix: Mix, rng: &mut Rng) -> Vec<u8> {
 fn one(world: &World, mix: Mix, rng: &mut Rng) {
     // (up to, what): create, mkdir, symlink, link, remove, rename, exchange, chmod, truncate,
     // write, store, fsync, fsync of a directory, sync, writeback, page cache, read, fdatasync,
-    // direct write, fallocate
-    let weights: [u64; 20] = match mix {
-        Mix::Even => [8, 3, 2, 4, 6, 8, 3, 3, 4, 14, 3, 5, 3, 1, 4, 5, 3, 2, 3, 4],
+    // direct write, fallocate, extended attribute
+    let weights: [u64; 21] = match mix {
+        Mix::Even => [
+            8, 3, 2, 4, 6, 8, 3, 3, 4, 14, 3, 5, 3, 1, 4, 5, 3, 2, 3, 4, 8,
+        ],
         Mix::Names => [
-            24, 4, 4, 6, 14, 12, 4, 2, 1, 2, 0, 3, 3, 1, 1, 1, 0, 0, 0, 0,
+            24, 4, 4, 6, 14, 12, 4, 2, 1, 2, 0, 3, 3, 1, 1, 1, 0, 0, 0, 0, 4,
         ],
         Mix::Data => [
-            4, 1, 0, 1, 3, 3, 1, 1, 6, 24, 8, 6, 1, 1, 8, 8, 6, 6, 10, 12,
+            4, 1, 0, 1, 3, 3, 1, 1, 6, 24, 8, 6, 1, 1, 8, 8, 6, 6, 10, 12, 1,
         ],
-        Mix::Append => [4, 0, 0, 0, 2, 5, 1, 1, 1, 56, 2, 3, 1, 1, 6, 6, 2, 4, 4, 2],
+        Mix::Append => [
+            4, 0, 0, 0, 2, 5, 1, 1, 1, 56, 2, 3, 1, 1, 6, 6, 2, 4, 4, 2, 1,
+        ],
         Mix::Log => [
-            10, 2, 1, 3, 8, 6, 2, 6, 4, 8, 2, 30, 10, 2, 6, 3, 0, 4, 1, 2,
+            10, 2, 1, 3, 8, 6, 2, 6, 4, 8, 2, 30, 10, 2, 6, 3, 0, 4, 1, 2, 6,
         ],
     };
     let mut at = rng.below(weights.iter().sum());
@@ -233,6 +237,11 @@ fn one(world: &World, mix: Mix, rng: &mut Rng) {
         13 => {
             world.sync();
         }
+        20 => {
+            if let Some(id) = pick(world, rng, |_| true) {
+                attribute(world, id, rng);
+            }
+        }
         12 => {
             world.fsync_dir(dir(world, rng));
         }
@@ -242,6 +251,22 @@ fn one(world: &World, mix: Mix, rng: &mut Rng) {
             }
         }
     }
+}
+
+/// Sets or removes an attribute. The lengths are those of all the places that one can be in: inode,
+/// record of the tree, blocks.
+fn attribute(world: &World, id: ObjId, rng: &mut Rng) {
+    let n = rng.below(8);
+    let mut name = format!("a{n}").into_bytes();
+    if n % 4 == 3 {
+        name.resize(200, b'a');
+    }
+    if rng.one_in(4) {
+        world.remove_attribute(id, &name);
+        return;
+    }
+    let most = [30, 200, 1500, 6000, 65_537][rng.below(5) as usize];
+    world.set_attribute(id, &name, rng.below(most) as usize);
 }
 
 /// A place: mostly at a block or sector, sometimes anywhere.

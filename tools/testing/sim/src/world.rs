@@ -7,12 +7,14 @@
 //! s_vfs_rename_mutex ([`Locks`]). fsync, sync and writeback take none. Regular files have the model
 //! page cache, so their data path is that of the kernel.
 
+mod attributes;
 mod data;
 mod fallocate;
 mod flusher;
 mod locks;
 mod names;
 
+pub use attributes::{attr_value, SPACE};
 pub use data::{Stamp, Write};
 pub use flusher::Flusher;
 pub use locks::Locks;

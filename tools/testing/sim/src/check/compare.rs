@@ -14,8 +14,8 @@
 use super::walk::Walked;
 use crate::{
     image::{POISON, SECTOR},
-    model::{Kind, Model, ObjId, OpId},
-    world::Stamp,
+    model::{Kind, Meta, Model, ObjId, OpId},
+    world::{attr_value, Stamp},
 };
 use latchfs_engine::format::Ino;
 use std::collections::{BTreeMap, HashMap};
@@ -105,6 +105,7 @@ fn object(
             state.mode
         ));
     }
+    attributes(model, state, inode)?;
     match (&object.kind, attrs.mode >> 12) {
         (Kind::Dir, 0o04) => entries(model, index, id, inode, walked)?,
         (Kind::File, 0o10) => content(model, tick, id, last, inode)?,
@@ -113,6 +114,29 @@ fn object(
         (kind, mode) => return Err(format!("is of type {mode:o}, should be {kind:?}")),
     }
     Ok(index)
+}
+
+fn attributes(model: &Model, state: &Meta, inode: &Walked) -> Result {
+    let after = || format!("after {}", op(model, state.op));
+    let text = |name: &[u8]| String::from_utf8_lossy(&name[..name.len().min(12)]).into_owned();
+    for (name, value) in &inode.attributes {
+        let Some((by, len)) = state.attributes.get(name) else {
+            return Err(format!("has an attribute {} {}", text(name), after()));
+        };
+        if *value != attr_value(*by, *len) {
+            let by = op(model, *by);
+            return Err(format!(
+                "its attribute {} is not of {by} {}",
+                text(name),
+                after()
+            ));
+        }
+    }
+    let missing = |name: &&Vec<u8>| !inode.attributes.contains_key(*name);
+    match state.attributes.keys().find(missing) {
+        Some(name) => Err(format!("has no attribute {} {}", text(name), after())),
+        None => Ok(()),
+    }
 }
 
 fn entries(

@@ -2,12 +2,15 @@
 
 //! Reads a whole file system through the engine.
 
+use crate::world::SPACE;
 use latchfs_engine::{
     engine::{
         dir::EntryBuf,
         file::{self, BmapKind},
         inode::{self, Attrs, InodeRef},
-        namespace, Error, Mount,
+        namespace,
+        xattr::{self, Name},
+        Error, Mount,
     },
     format::Ino,
 };
@@ -22,6 +25,8 @@ pub struct Walked {
     pub entries: Vec<(Vec<u8>, Ino)>,
     /// Of a file: the content. Of a symlink: where to.
     pub content: Vec<u8>,
+    /// Extended attributes of [`SPACE`].
+    pub attributes: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
 /// The names in a directory.
@@ -57,6 +62,7 @@ pub fn walk(m: &Arc<Mount>) -> Result<BTreeMap<u64, Walked>, String> {
             attrs,
             entries: Vec::new(),
             content: Vec::new(),
+            attributes: attributes(m, &inode).map_err(at)?,
         };
         match attrs.mode >> 12 {
             0o04 => {
@@ -71,6 +77,22 @@ pub fn walk(m: &Arc<Mount>) -> Result<BTreeMap<u64, Walked>, String> {
             _ => walked.content = read(m, &inode, attrs.size).map_err(at)?,
         }
         found.insert(ino.0, walked);
+    }
+    Ok(found)
+}
+
+fn attributes(m: &Arc<Mount>, inode: &InodeRef) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, Error> {
+    let mut names = Vec::new();
+    xattr::list(m, inode, |space, name| names.push((space, name.to_vec())))?;
+    let mut found = BTreeMap::new();
+    for (space, name) in names {
+        let mut value = vec![0; xattr::get(m, inode, Name::new(space, &name), &mut [])?];
+        if !value.is_empty() {
+            xattr::get(m, inode, Name::new(space, &name), &mut value)?;
+        }
+        if space == SPACE {
+            found.insert(name, value);
+        }
     }
     Ok(found)
 }

@@ -11,10 +11,10 @@ use latchfs_engine::engine::{
 use latchfs_host::Errno;
 use std::sync::Arc;
 
-const FULL: &[Errno] = &[Errno::NOSPC];
+pub(super) const FULL: &[Errno] = &[Errno::NOSPC];
 
 impl World {
-    fn inode(&self, id: ObjId) -> Option<InodeRef> {
+    pub(super) fn inode(&self, id: ObjId) -> Option<InodeRef> {
         Some(self.handle(id)?.inode)
     }
 
@@ -63,6 +63,7 @@ impl World {
                     nlink,
                     mode: mode & 0o7777,
                     entries: Arc::default(),
+                    attributes: Arc::default(),
                 };
                 let is_dir = kind == Kind::Dir;
                 let id = model.add(key, kind, state);
