@@ -57,7 +57,7 @@ pub use self::{
     complete::{ioend_complete, ioend_needs_completion},
     direct::{
         direct_write_begin, direct_write_complete, direct_write_end, direct_write_needs_completion,
-        DirectHow, NOTBLK,
+        DirectHow, CONVERSION_MARGIN, NOTBLK,
     },
     fallocate::{
         falloc_plan, fallocate, must_prepare_to_grow, prepare_to_grow, Falloc, FallocMode,

@@ -261,7 +261,8 @@ fn make_plan(
 fn changes_map(piece: &Piece, done: &Done) -> bool {
     match piece.view {
         View::InFlight { prior, .. } => prior == Prior::Hole || !done.failed,
-        // A first I/O over these blocks failed, and this one has not.
+        // A direct write that left them so; or a first I/O over these blocks failed, and this one
+        // has not.
         View::Unwritten { .. } => !done.failed,
         // Truncated meanwhile; or another I/O over the same blocks has done it.
         View::Hole | View::Delayed | View::Written { .. } => false,

@@ -4,7 +4,8 @@
 //!
 //! ```text
 //! direct_write_begin    what there is becomes InFlight, nothing on disk changes
-//!        |              (over written blocks: nothing at all changes)
+//!        |              (over written blocks, and whole unwritten ones in front of the size on
+//!        |              disk: nothing at all changes)
 //! iomap submits
 //!        |
 //! direct_write_end      what was begun and not submitted becomes unwritten
@@ -28,10 +29,10 @@
 
 use super::{
     block_end, blocks,
-    bmap::{check_range, is_dirty},
+    bmap::{check_range, is_dirty, BmapKind},
     byte,
     complete::ioend_complete,
-    Bmap,
+    Bmap, BLOCK,
 };
 use crate::{
     engine::{
@@ -54,6 +55,10 @@ const MOST: u64 = 4096;
 /// Checkpoints made for blocks before the write is handed to the page cache.
 const TRIES: u32 = 4;
 
+/// With so many blocks to be had (4 MiB), a conversion asks for its metadata blocks when it
+/// completes: a few, and behind them is the hidden pool.
+pub const CONVERSION_MARGIN: u64 = 1024;
+
 /// What the caller of a direct write can put up with.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DirectHow {
@@ -72,7 +77,8 @@ enum Found {
 }
 
 /// Mapping for a direct write of `pos .. pos + len` (`IOMAP_DIRECT | IOMAP_WRITE`): written blocks
-/// as they are; anything else is in flight afterwards, exactly the part that is returned, unwritten
+/// as they are, and unwritten ones where nothing has to be kept for their conversion; anything else
+/// is in flight afterwards, exactly the part that is returned, unwritten
 /// to everybody (also to iomap, which zeroes what a block gets no bytes of) and `new` if this call
 /// began it. May be shorter than asked for. Never a hole, never Delayed (rules M12).
 ///
@@ -101,18 +107,16 @@ pub fn direct_write_begin(
     }
     let range = blocks(pos, len.max(1));
     sys::mutant!(Seed001 => super::mutants::mapping_first(m, inode, range.clone())?);
-    let found = match overwrite(inode, &range, how) {
+    let bytes = pos..pos.saturating_add(len);
+    let found = match in_place(m, inode, &range, &bytes, how) {
         Some(found) => found,
-        None => {
-            let zeroes = iolock.is_some();
-            allocate(m, inode, range, pos, pos.saturating_add(len), zeroes, how)?
-        }
+        None => allocate(m, inode, range, bytes, iolock.is_some(), how)?,
     };
     match found {
         Found::Piece(piece, seq, new) => {
             let mut map = Bmap::of(&piece, seq, is_dirty(m, inode, pos.saturating_add(len)));
             map.new = new;
-            if new {
+            if map.kind == BmapKind::Unwritten {
                 sys::sync_point!("dio.after_publish", inode.ino.0);
             }
             Ok(map)
@@ -121,9 +125,15 @@ pub fn direct_write_begin(
     }
 }
 
-/// The pure overwrite: shared, and nothing is changed (rules P1). `None`: it is something else, or
-/// will be, for the last write was: one look under the lock that is needed then is enough.
-fn overwrite(inode: &Inode, range: &Range<FileBlock>, how: DirectHow) -> Option<Found> {
+/// A write that changes nothing before it completes: shared (rules P1). `None`: it is something else,
+/// or will be, for the last write was: one look under the lock that is needed then is enough.
+fn in_place(
+    m: &Mount,
+    inode: &Inode,
+    range: &Range<FileBlock>,
+    bytes: &Range<u64>,
+    how: DirectHow,
+) -> Option<Found> {
     if !how.nowait && inode.file.is_converting() {
         return None;
     }
@@ -137,17 +147,44 @@ fn overwrite(inode: &Inode, range: &Range<FileBlock>, how: DirectHow) -> Option<
     };
     let seq = inode.file.seq();
     match inner.index.lookup(range.start) {
-        Some(piece) if is_written(&piece) => Some(spanning(piece, seq, range, how)),
+        Some(piece) if is_written(&piece) || converts_in_place(m, inode, &piece, bytes, how) => {
+            Some(spanning(piece, seq, range, how))
+        }
         _ if how.nowait => Some(Found::Refused(Errno::AGAIN)),
         _ => None,
     }
+}
+
+/// Whether a write to an unwritten piece may leave the index as it is: what an entry in flight would
+/// say is known without one. The completion finds blocks that are unwritten. The size on disk is
+/// behind all of it. No block is zeroed in part, so a second write to the same blocks needs no order.
+/// And there are blocks for the map.
+///
+/// Compare XFS, which converts what it finds when the write has ended.
+fn converts_in_place(
+    m: &Mount,
+    inode: &Inode,
+    piece: &Piece,
+    bytes: &Range<u64>,
+    how: DirectHow,
+) -> bool {
+    matches!(
+        piece.view,
+        View::Unwritten {
+            appended: false,
+            ..
+        }
+    ) && !how.overwrite_only
+        && (bytes.start | bytes.end) % BLOCK == 0
+        && bytes.end <= inode.file.disk_size()
+        && m.alloc().available() >= CONVERSION_MARGIN
 }
 
 fn is_written(piece: &Piece) -> bool {
     matches!(piece.view, View::Written { .. })
 }
 
-/// An overwrite of `range` that begins with `piece`. Who cannot wait or allocate gets all of the
+/// A write to `range` that begins with `piece`, which stays as it is. Who cannot wait or allocate gets all of the
 /// range in one mapping or nothing: a write that stops in its middle is worse than one that is tried
 /// again.
 fn spanning(piece: Piece, seq: u64, range: &Range<FileBlock>, how: DirectHow) -> Found {
@@ -162,14 +199,13 @@ fn allocate(
     m: &Arc<Mount>,
     inode: &Inode,
     range: Range<FileBlock>,
-    pos: u64,
-    end: u64,
+    bytes: Range<u64>,
     zeroes: bool,
     how: DirectHow,
 ) -> Result<Found> {
     let mut tries = 0;
     while tries < TRIES {
-        match begin(m, inode, range.clone(), pos..end, zeroes, how) {
+        match begin(m, inode, range.clone(), bytes.clone(), zeroes, how) {
             // All that is promised but not in use is busy: a checkpoint makes it usable.
             Err(e) if e.is(Errno::AGAIN) => tries += m.release_busy()?,
             Err(e) if e.is(Errno::NOSPC) => break,
@@ -198,8 +234,9 @@ fn begin(
     }
     let mut extents = Extents::new(m, inode, &mut inner, stock);
     let seen = extents.lookup(range.start)?;
-    inode.file.set_converting(!is_written(&seen));
-    if is_written(&seen) {
+    let stays = is_written(&seen) || converts_in_place(m, inode, &seen, &bytes, how);
+    inode.file.set_converting(!stays);
+    if stays {
         return Ok(spanning(seen, extents.seq(), &range, how));
     }
     if how.overwrite_only {

@@ -246,6 +246,10 @@ def nowait():
     fails(errno.EAGAIN, dwrite, fd, pattern(3, BLOCK), 256 * KIB, RWF_NOWAIT)
     same(os.fstat(fd).st_size, 256 * KIB)
     same(dread(fd, 8 * KIB, 60 * KIB), pattern(1, BLOCK) + bytes(BLOCK))
+    os.posix_fallocate(fd, 128 * KIB, 64 * KIB)
+    same(dwrite(fd, pattern(4, 8 * KIB), 132 * KIB, RWF_NOWAIT), 8 * KIB, "over unwritten blocks")
+    fails(errno.EAGAIN, dwrite, fd, pattern(5, 8 * KIB), 188 * KIB, RWF_NOWAIT)
+    same(dread(fd, 16 * KIB, 128 * KIB), bytes(BLOCK) + pattern(4, 8 * KIB) + bytes(BLOCK))
     os.close(fd)
     # the map is not in memory
     remount()

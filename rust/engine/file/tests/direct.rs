@@ -5,6 +5,7 @@
 use super::super::*;
 use crate::{
     engine::{
+        alloc::Reservation,
         extents::Counts,
         inode::{self, InodeRef},
         namespace::{self, NewInode},
@@ -104,6 +105,14 @@ impl File {
 
     fn available(&self) -> u64 {
         self.m().alloc().available()
+    }
+
+    /// Somebody else has so much of the space that conversions are paid for in advance.
+    fn hoard(&self) -> Reservation {
+        self.m()
+            .alloc()
+            .reserve(self.available() - CONVERSION_MARGIN + 1)
+            .unwrap()
     }
 
     /// A page is dirtied by a fault.
@@ -258,9 +267,11 @@ fn what_was_begun_and_not_submitted_becomes_unwritten() {
     assert_eq!(file.kind(12 * KB), BmapKind::Unwritten);
     assert_eq!(file.blocks(), 16);
     // The second try finds its blocks.
+    let hoard = file.hoard();
     let rest = file.direct(12 * KB, 52 * KB);
     assert_eq!(rest.addr, map.addr + 12 * KB);
     assert_eq!(file.counts().converting, 13);
+    drop(hoard);
     // Not a byte of it could be submitted.
     file.end(12 * KB, 52 * KB, 0, rest.new);
     assert_eq!(file.counts(), Counts::default());
@@ -510,8 +521,69 @@ fn a_guess_needs_neither_space_nor_memory() {
 }
 
 #[test]
-fn overwrites_are_shared_again_behind_the_first() {
+fn unwritten_blocks_stay_as_they_are_until_the_write_completes() {
     let file = unwritten(16384, 16);
+    let seq = cookie(&file.inode);
+    let map = file.direct(8 * KB, 4 * KB);
+    assert_eq!((map.kind, map.new), (BmapKind::Unwritten, false));
+    // A second one to the same block, and one that fails.
+    file.direct(8 * KB, 8 * KB);
+    file.direct(32 * KB, 4 * KB);
+    assert_eq!(file.counts(), Counts::default());
+    assert_eq!(cookie(&file.inode), seq);
+    assert!(!file.inode.file.is_converting());
+    file.complete(8 * KB, 4 * KB, None);
+    assert_eq!(file.kind(8 * KB), BmapKind::Mapped);
+    assert_eq!(file.kind(12 * KB), BmapKind::Unwritten);
+    file.complete(8 * KB, 8 * KB, None);
+    assert_eq!(file.kind(12 * KB), BmapKind::Mapped);
+    file.complete(32 * KB, 4 * KB, Some(Errno::IO));
+    assert_eq!(file.kind(32 * KB), BmapKind::Unwritten);
+    // It needs no memory and no lock that somebody waits for.
+    let nowait = DirectHow {
+        nowait: true,
+        ..DirectHow::default()
+    };
+    assert!(file.begin(32 * KB, 4 * KB, nowait).is_ok());
+    let half = file.begin(12 * KB, 8 * KB, nowait);
+    assert!(half.is_err_and(|e| e.is(Errno::AGAIN)));
+}
+
+#[test]
+fn what_needs_more_than_a_conversion_is_in_flight() {
+    let file = unwritten(16384, 16);
+    // Zeroes around a part of a block: alone, and known to everybody who comes later.
+    let shared = file.begin(512, 512, DirectHow::default());
+    assert!(shared.is_err_and(|e| e.is(NOTBLK)));
+    let map = file.begin_excl(512, 512).unwrap();
+    assert!(map.new);
+    assert_eq!(file.counts().converting, 1);
+    file.complete(512, 512, None);
+    // Only what is written already.
+    let over = DirectHow {
+        overwrite_only: true,
+        ..DirectHow::default()
+    };
+    let refused = file.begin(8 * KB, 4 * KB, over);
+    assert!(refused.is_err_and(|e| e.is(Errno::AGAIN)));
+    // Space is short.
+    let hoard = file.hoard();
+    assert!(file.direct(8 * KB, 4 * KB).new);
+    assert_eq!(file.counts().converting, 1);
+    drop(hoard);
+    file.complete(8 * KB, 4 * KB, None);
+    // Behind the size on disk.
+    file.inode.ilock.write().core.disk_size = 32 * KB;
+    file.inode.file.set_disk_size(32 * KB);
+    assert!(!file.direct(28 * KB, 4 * KB).new);
+    assert!(file.direct(32 * KB, 4 * KB).new);
+    file.complete(28 * KB, 8 * KB, None);
+    assert_eq!(file.counts(), Counts::default());
+}
+
+#[test]
+fn who_found_nothing_to_change_looks_shared_again() {
+    let file = File::sparse(16384, 64 * KB);
     let over = || {
         let map = file.direct(0, 4 * KB);
         assert_eq!((map.kind, map.new), (BmapKind::Mapped, false));

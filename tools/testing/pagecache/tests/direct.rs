@@ -6,7 +6,10 @@ mod common;
 
 use common::{fsck, Rng, POISON};
 use latchfs_engine::{
-    engine::{extents::View, file},
+    engine::{
+        extents::View,
+        file::{self, CONVERSION_MARGIN},
+    },
     format::FileBlock,
 };
 use latchfs_pagecache::{DioEnd, Direct, Errno, File, Fs, Ioends};
@@ -39,18 +42,28 @@ fn queued(submitted: latchfs_pagecache::Result<Direct>) -> Arc<DioEnd> {
 
 #[test]
 fn in_flight_means_zeroes_to_everybody() {
-    for prior in ["hole", "unwritten"] {
+    for prior in ["hole", "unwritten", "unwritten, space is short"] {
         let (fs, file) = new(Ioends::Later(1));
         file.truncate(256 * KB).expect("truncate");
-        if prior == "unwritten" {
+        if prior != "hole" {
             // A direct write that fails leaves unwritten blocks.
             file.fail.data_writes.store(true, Ordering::Relaxed);
             assert_eq!(file.write_direct(0, &[1; 131072]), Err(Errno::IO));
             file.fail.data_writes.store(false, Ordering::Relaxed);
             assert!(matches!(view(&file, 0), Some(View::Unwritten { .. })));
         }
+        let alloc = fs.m.alloc();
+        let hoard = prior.ends_with("short").then(|| {
+            let much = alloc.available() - CONVERSION_MARGIN + 1;
+            alloc.reserve(much).expect("space")
+        });
         let end = queued(file.submit_direct(64 * KB, &[7; 65536]));
-        assert!(matches!(view(&file, 16), Some(View::InFlight { .. })));
+        let stays = prior == "unwritten";
+        assert!(match view(&file, 16) {
+            Some(View::InFlight { .. }) => !stays,
+            Some(View::Unwritten { .. }) => stays,
+            _ => false,
+        });
         // One of its bios is on the device.
         assert!(file.run_direct_one());
         assert_eq!(end.result(), None);
@@ -69,6 +82,7 @@ fn in_flight_means_zeroes_to_everybody() {
         // What the reads put into the page cache is gone.
         assert_eq!(file.read(64 * KB, 64 * KB).expect("read"), vec![7; 65536]);
         assert_eq!(file.read(0, 64 * KB).expect("read"), vec![0; 65536]);
+        drop(hoard);
         file.close();
         fsck(&fs);
     }

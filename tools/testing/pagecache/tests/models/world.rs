@@ -5,6 +5,8 @@
 
 use latchfs_engine::{
     engine::{
+        alloc::Reservation,
+        file::CONVERSION_MARGIN,
         inode,
         mount::{Mount, MountOpts},
     },
@@ -90,6 +92,9 @@ impl Backend for Disk {
 pub struct World {
     pub m: Arc<Mount>,
     pub file: Arc<File>,
+    /// What somebody else has, in half of the schedules: space is short, and everything is paid for
+    /// in advance.
+    hoard: Option<Reservation>,
     /// Free blocks and those of the file together.
     space: u64,
 }
@@ -116,8 +121,18 @@ impl World {
         let dev = Device::new(Arc::new(disk), false);
         let m = Mount::open(dev, MountOpts::default()).expect("mount");
         let file = Arc::new(open(&m));
-        let space = m.alloc().available() + file.inode.attrs().blocks;
-        Self { m, file, space }
+        let alloc = m.alloc();
+        let space = alloc.available() + file.inode.attrs().blocks;
+        let hoard = shuttle::rand::thread_rng().gen::<bool>().then(|| {
+            let much = alloc.available() - CONVERSION_MARGIN + 1;
+            alloc.reserve(much).expect("space")
+        });
+        Self {
+            m,
+            file,
+            hoard,
+            space,
+        }
     }
 
     /// The cells of the file; what is behind its end reads as zeroes. No cell has more than one
@@ -138,7 +153,12 @@ impl World {
     /// Nobody is at work any more: checks the observables, and that the page cache, the extent index
     /// and the disk say the same; unmounts. Returns what the cells are.
     pub fn end(self) -> Vec<u8> {
-        let Self { m, file, space } = self;
+        let Self {
+            m,
+            file,
+            hoard,
+            space,
+        } = self;
         let file = Arc::into_inner(file).expect("nobody else has the file");
         file.write_and_wait(0, u64::MAX);
         file.take_error().expect("writeback");
@@ -156,6 +176,7 @@ impl World {
         let file = open(&m);
         let read = Self::cells(&file);
         assert_eq!(cached, read, "extent index against the map on disk");
+        drop(hoard);
         let now = m.alloc().available() + file.inode.attrs().blocks;
         assert_eq!(now, space, "reserved space without an owner");
         file.close();
