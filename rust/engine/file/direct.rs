@@ -77,10 +77,10 @@ enum Found {
 }
 
 /// Mapping for a direct write of `pos .. pos + len` (`IOMAP_DIRECT | IOMAP_WRITE`): written blocks
-/// as they are, and unwritten ones where nothing has to be kept for their conversion; anything else
-/// is in flight afterwards, exactly the part that is returned, unwritten
-/// to everybody (also to iomap, which zeroes what a block gets no bytes of) and `new` if this call
-/// began it. May be shorter than asked for. Never a hole, never Delayed (rules M12).
+/// as they are, and unwritten ones if nothing has to be kept for their conversion; anything else is in
+/// flight afterwards, exactly the part that is returned, unwritten to everybody (also to iomap, which
+/// zeroes what a block gets no bytes of) and `new` if this call began it. May be shorter than asked
+/// for. Never a hole, never Delayed (rules M12).
 ///
 /// The caller has written and dropped the page cache of the range, and calls [`direct_write_end`]
 /// in any case. A part of a block that is not written already takes i_rwsem exclusively, with no
@@ -155,10 +155,10 @@ fn in_place(
     }
 }
 
-/// Whether a write to an unwritten piece may leave the index as it is: what an entry in flight would
-/// say is known without one. The completion finds blocks that are unwritten. The size on disk is
-/// behind all of it. No block is zeroed in part, so a second write to the same blocks needs no order.
-/// And there are blocks for the map.
+/// Whether a write to an unwritten piece may leave the index as it is: the completion finds the blocks
+/// unwritten, and what else an entry in flight would say is not needed. The size on disk is behind
+/// all of it; no block is zeroed in part, so a second write to the same blocks needs no order; and
+/// there is space for the map.
 ///
 /// Compare XFS, which converts what it finds when the write has ended.
 fn converts_in_place(
@@ -184,9 +184,9 @@ fn is_written(piece: &Piece) -> bool {
     matches!(piece.view, View::Written { .. })
 }
 
-/// A write to `range` that begins with `piece`, which stays as it is. Who cannot wait or allocate gets all of the
-/// range in one mapping or nothing: a write that stops in its middle is worse than one that is tried
-/// again.
+/// A write to `range` that begins with `piece`, which stays as it is. Who cannot wait or allocate
+/// gets all of the range in one mapping or nothing: a write that stops in its middle is worse than
+/// one that is tried again.
 fn spanning(piece: Piece, seq: u64, range: &Range<FileBlock>, how: DirectHow) -> Found {
     if (how.nowait || how.overwrite_only) && piece.end() < range.end {
         return Found::Refused(Errno::AGAIN);
