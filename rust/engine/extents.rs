@@ -415,10 +415,7 @@ impl<'a> Extents<'a> {
     /// told something else.
     pub(crate) fn settle(&mut self, piece: &Piece, what: Cached, stale: bool) -> Result {
         self.inner.index.must_reserve(CHANGE_NODES);
-        let range = piece.file..piece.end();
-        self.inner.index.carve(range.clone())?;
-        self.inner.index.remove(range.clone(), |_, _| {})?;
-        self.inner.index.fill(range, what)?;
+        self.inner.index.settle(piece.file..piece.end(), what)?;
         self.stale |= stale;
         Ok(())
     }

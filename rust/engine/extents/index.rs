@@ -25,6 +25,7 @@ mod arena;
 mod delayed;
 mod edit;
 mod reclaim;
+mod settle;
 mod tree;
 
 #[cfg(test)]

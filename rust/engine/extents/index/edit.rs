@@ -19,7 +19,7 @@ use core::ops::Range;
 
 impl Mapping {
     /// Cuts what is behind the first `at` of `len` blocks off. May sleep.
-    fn split(&mut self, at: u64, len: u64) -> Mapping {
+    pub(super) fn split(&mut self, at: u64, len: u64) -> Mapping {
         match self {
             Mapping::Cached(c) => Mapping::Cached(c.skip(at)),
             Mapping::Owned(Owned::Delayed(d)) => Mapping::Owned(Owned::Delayed(d.split(at, len))),
@@ -33,7 +33,7 @@ impl Mapping {
     }
 
     /// Whether `next`, right behind `len` blocks of this, continues it.
-    fn continues(&self, len: u64, next: &Mapping) -> bool {
+    pub(super) fn continues(&self, len: u64, next: &Mapping) -> bool {
         match (self, next) {
             (Mapping::Cached(a), Mapping::Cached(b)) => a.skip(len) == *b,
             (Mapping::Owned(a), Mapping::Owned(b)) => match (a, b) {
@@ -59,7 +59,7 @@ impl Mapping {
         }
     }
 
-    fn count(&self, counts: &mut Counts, change: impl FnOnce(&mut u64)) {
+    pub(super) fn count(&self, counts: &mut Counts, change: impl FnOnce(&mut u64)) {
         match self {
             Mapping::Cached(_) => {}
             Mapping::Owned(Owned::Delayed(_)) => change(&mut counts.delayed),

@@ -146,18 +146,26 @@ impl<T> Map<T> {
         }
     }
 
-    fn fix_height(&mut self, slot: u32) {
-        let left = self.height(self.child(slot, Side::Left));
-        let right = self.height(self.child(slot, Side::Right));
-        if let Some(n) = self.node_mut(slot) {
-            n.height = left.max(right).saturating_add(1);
-        }
+    /// Heights of the two subtrees.
+    fn heights(&self, slot: u32) -> (u8, u8) {
+        self.node(slot)
+            .map_or((0, 0), |n| (self.height(n.left), self.height(n.right)))
+    }
+
+    /// Corrects the height of a node. Returns what it was, and left height minus right height.
+    fn fix_height(&mut self, slot: u32) -> (u8, i32) {
+        let (left, right) = self.heights(slot);
+        let height = left.max(right).saturating_add(1);
+        let was = self
+            .node_mut(slot)
+            .map_or(0, |n| core::mem::replace(&mut n.height, height));
+        (was, i32::from(left) - i32::from(right))
     }
 
     /// Left height minus right height.
     fn balance(&self, slot: u32) -> i32 {
-        i32::from(self.height(self.child(slot, Side::Left)))
-            - i32::from(self.height(self.child(slot, Side::Right)))
+        let (left, right) = self.heights(slot);
+        i32::from(left) - i32::from(right)
     }
 
     /// Turns `slot` down to `side`; its other child takes its place and is returned.
@@ -183,9 +191,8 @@ impl<T> Map<T> {
     /// Restores heights and balance from `slot` to the root, or to where nothing changes any more.
     fn rebalance(&mut self, mut slot: u32) {
         while slot != NIL {
-            let before = self.height(slot);
-            self.fix_height(slot);
-            match self.balance(slot) {
+            let (before, balance) = self.fix_height(slot);
+            match balance {
                 2.. => {
                     let left = self.child(slot, Side::Left);
                     if self.balance(left) < 0 {
@@ -306,6 +313,13 @@ impl<T> Map<T> {
         self.node_mut(slot.0).map(|n| &mut n.value)
     }
 
+    /// Changes the key of an entry to one that leaves it between the entries before and behind it.
+    pub(super) fn move_key(&mut self, slot: Slot, key: u64) {
+        if let Some(n) = self.node_mut(slot.0) {
+            n.key = key;
+        }
+    }
+
     /// Inserts. The value comes back if the key exists or no slot is spare. Never sleeps.
     pub(super) fn insert(&mut self, key: u64, value: T) -> Result<Slot, T> {
         let (mut at, mut parent, mut side) = (self.root, NIL, Side::Left);
@@ -360,24 +374,19 @@ impl<T> Map<T> {
             };
             self.set_child(next, Side::Left, left);
             self.replace_child(parent, slot, next);
-            self.rebalance_all(from);
+            // What hangs above knows the height of what was here.
+            let height = self.height(slot);
+            if let Some(n) = self.node_mut(next) {
+                n.height = height;
+            }
+            self.rebalance(from);
         } else {
             let only = if left != NIL { left } else { right };
             self.replace_child(parent, slot, only);
-            self.rebalance_all(parent);
+            self.rebalance(parent);
         }
         self.len -= 1;
         self.arena.take(slot).map(|n| n.value)
-    }
-
-    /// [`Self::rebalance`] that does not stop early: after a removal a node may have another's
-    /// height and be right.
-    fn rebalance_all(&mut self, mut slot: u32) {
-        while slot != NIL {
-            let up = self.parent(slot);
-            self.rebalance(slot);
-            slot = up;
-        }
     }
 
     /// Returns memory that is not needed if that is at least half of it: moves the entries in the last

@@ -87,7 +87,7 @@ fn change(f: &Fixture, index: &mut ExtentIndex, model: &mut [One], rng: &mut Rng
     let at = rng.below(BLOCKS);
     let now = model[at as usize];
     index.must_reserve(2 * CHANGE_NODES);
-    match rng.below(10) {
+    match rng.below(12) {
         // What the disk has, into a gap.
         0..=3 => {
             let gap = run_of(model, at, |o| o == One::Unknown);
@@ -173,6 +173,37 @@ fn change(f: &Fixture, index: &mut ExtentIndex, model: &mut [One], rng: &mut Rng
             assert_eq!(gone, there.count() as u64);
             for b in range {
                 model[b as usize] = One::Unknown;
+            }
+        }
+        // Something ends: a part of an entry, or of several, becomes what the disk has.
+        9 | 10 => {
+            let known = run_of(model, at, |o| o != One::Unknown);
+            if known.is_empty() {
+                return Ok(false);
+            }
+            let most = match rng.below(4) {
+                0 => known.end,
+                _ => index.lookup(FileBlock(at)).map_or(known.end, |p| p.end().0),
+            };
+            let end = [at + 1, at + 1 + rng.below(most - at), most][rng.below(3) as usize];
+            let range = match (rng.below(3), index.lookup(FileBlock(at))) {
+                (0, Some(piece)) => piece.file.0..end,
+                _ => at..end,
+            };
+            let disk = 10_000 + rng.below(5) * 3_000 + range.start;
+            match rng.below(3) {
+                0 => {
+                    index.settle(blocks(&range), Cached::Hole)?;
+                    put(model, &range, |_| One::Hole);
+                }
+                1 => {
+                    index.settle(blocks(&range), Cached::Unwritten(DiskBlock(disk)))?;
+                    put(model, &range, |n| One::Unwritten(disk + n));
+                }
+                _ => {
+                    index.settle(blocks(&range), Cached::Written(DiskBlock(disk)))?;
+                    put(model, &range, |n| One::Written(disk + n));
+                }
             }
         }
         // What is only cached goes, now and then.
