@@ -113,8 +113,8 @@ pub(crate) fn claim(m: &Arc<Mount>, parent: Ino, is_dir: bool) -> Result<InoClai
     Err(Error::new(Errno::NOSPC))
 }
 
-/// The group for a new directory: the next one in turn that has as much free space as the others,
-/// but for directories deep in the tree a little more often the parent's.
+/// The group for a new directory: the next one in turn, as in XFS. One that has neither a free number
+/// nor room is passed over by [`claim`].
 fn spread(m: &Mount, parent: Ino) -> Result<AgNumber> {
     let count = m.geo().ag_count();
     let turn = m.inodes.rotor.fetch_add(1, Ordering::Relaxed);
