@@ -175,7 +175,7 @@ fn converts_in_place(
             ..
         }
     ) && !how.overwrite_only
-        && (bytes.start | bytes.end) % BLOCK == 0
+        && (bytes.start | bytes.end).is_multiple_of(BLOCK)
         && bytes.end <= inode.file.disk_size()
         && m.alloc().available() >= CONVERSION_MARGIN
 }
