@@ -147,7 +147,7 @@ fn in_place(
     };
     let seq = inode.file.seq();
     match inner.index.lookup(range.start) {
-        Some(piece) if is_written(&piece) || converts_in_place(m, inode, &piece, bytes, how) => {
+        Some(piece) if stays(m, inode, &piece, bytes, how) => {
             Some(spanning(piece, seq, range, how))
         }
         _ if how.nowait => Some(Found::Refused(Errno::AGAIN)),
@@ -155,33 +155,26 @@ fn in_place(
     }
 }
 
-/// Whether a write to an unwritten piece may leave the index as it is: the completion finds the blocks
-/// unwritten, and what else an entry in flight would say is not needed. The size on disk is behind
+/// Whether a write to the piece leaves the index as it is until it completes: an overwrite does, and
+/// where the piece is unwritten the completion finds it so if what else an entry in flight would say
+/// is not needed. The size on disk is behind
 /// all of it; no block is zeroed in part, so a second write to the same blocks needs no order; and
 /// there is space for the map.
 ///
 /// Compare XFS, which converts what it finds when the write has ended.
-fn converts_in_place(
-    m: &Mount,
-    inode: &Inode,
-    piece: &Piece,
-    bytes: &Range<u64>,
-    how: DirectHow,
-) -> bool {
-    matches!(
-        piece.view,
+fn stays(m: &Mount, inode: &Inode, piece: &Piece, bytes: &Range<u64>, how: DirectHow) -> bool {
+    match piece.view {
+        View::Written { .. } => true,
         View::Unwritten {
-            appended: false,
-            ..
+            appended: false, ..
+        } => {
+            !how.overwrite_only
+                && (bytes.start | bytes.end).is_multiple_of(BLOCK)
+                && bytes.end <= inode.file.disk_size()
+                && m.alloc().available() >= CONVERSION_MARGIN
         }
-    ) && !how.overwrite_only
-        && (bytes.start | bytes.end).is_multiple_of(BLOCK)
-        && bytes.end <= inode.file.disk_size()
-        && m.alloc().available() >= CONVERSION_MARGIN
-}
-
-fn is_written(piece: &Piece) -> bool {
-    matches!(piece.view, View::Written { .. })
+        _ => false,
+    }
 }
 
 /// A write to `range` that begins with `piece`, which stays as it is. Who cannot wait or allocate
@@ -234,7 +227,7 @@ fn begin(
     }
     let mut extents = Extents::new(m, inode, &mut inner, stock);
     let seen = extents.lookup(range.start)?;
-    let stays = is_written(&seen) || converts_in_place(m, inode, &seen, &bytes, how);
+    let stays = stays(m, inode, &seen, &bytes, how);
     inode.file.set_converting(!stays);
     if stays {
         return Ok(spanning(seen, extents.seq(), &range, how));

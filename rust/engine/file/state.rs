@@ -42,7 +42,7 @@ pub struct FileState {
     cutting: AtomicBool,
     /// There is no data behind the end of the file that a crash has left there.
     tail_known: AtomicBool,
-    /// The last direct write found something else than written blocks.
+    /// The last direct write had to change the index before its I/O.
     converting: AtomicBool,
     /// What the last completion needed, and one more; 0: not known.
     needed: AtomicU32,
@@ -152,7 +152,7 @@ impl FileState {
         self.converting.load(Ordering::Relaxed)
     }
 
-    /// What a direct write has found.
+    /// Whether a direct write had to.
     pub(super) fn set_converting(&self, converting: bool) {
         // Not stored each time: the word is read by many.
         if self.is_converting() != converting {

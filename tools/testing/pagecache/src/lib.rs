@@ -35,6 +35,9 @@ pub use ioend::Ioends;
 pub use latchfs_engine::engine::file::{Falloc, FallocMode};
 pub use latchfs_engine::sys::Errno;
 
+use latchfs_engine::engine::{alloc::Reservation, file::CONVERSION_MARGIN, Mount};
+use latchfs_host::Arc;
+
 /// Result with an errno.
 pub type Result<T = ()> = core::result::Result<T, Errno>;
 
@@ -52,6 +55,14 @@ latchfs_host::lock_class! {
     pub(crate) PagesLock = "i_pages", rank 170;
     /// The queue of ioends.
     pub(crate) IoendLock = "ioends", rank 171;
+}
+
+/// Takes so much of the space that direct conversions are paid for in advance.
+pub fn hoard(m: &Arc<Mount>) -> Reservation {
+    let alloc = m.alloc();
+    alloc
+        .reserve(alloc.available() - CONVERSION_MARGIN + 1)
+        .expect("space")
 }
 
 fn errno(e: latchfs_engine::engine::Error) -> Errno {

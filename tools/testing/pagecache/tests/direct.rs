@@ -6,13 +6,10 @@ mod common;
 
 use common::{fsck, Rng, POISON};
 use latchfs_engine::{
-    engine::{
-        extents::View,
-        file::{self, CONVERSION_MARGIN},
-    },
+    engine::{extents::View, file},
     format::FileBlock,
 };
-use latchfs_pagecache::{DioEnd, Direct, Errno, File, Fs, Ioends};
+use latchfs_pagecache::{hoard, DioEnd, Direct, Errno, File, Fs, Ioends};
 use std::sync::{
     atomic::{AtomicBool, Ordering},
     Arc,
@@ -52,11 +49,7 @@ fn in_flight_means_zeroes_to_everybody() {
             file.fail.data_writes.store(false, Ordering::Relaxed);
             assert!(matches!(view(&file, 0), Some(View::Unwritten { .. })));
         }
-        let alloc = fs.m.alloc();
-        let hoard = prior.ends_with("short").then(|| {
-            let much = alloc.available() - CONVERSION_MARGIN + 1;
-            alloc.reserve(much).expect("space")
-        });
+        let hoard = prior.ends_with("short").then(|| hoard(&fs.m));
         let end = queued(file.submit_direct(64 * KB, &[7; 65536]));
         let stays = prior == "unwritten";
         assert!(match view(&file, 16) {

@@ -6,7 +6,6 @@
 use latchfs_engine::{
     engine::{
         alloc::Reservation,
-        file::CONVERSION_MARGIN,
         inode,
         mount::{Mount, MountOpts},
     },
@@ -121,12 +120,9 @@ impl World {
         let dev = Device::new(Arc::new(disk), false);
         let m = Mount::open(dev, MountOpts::default()).expect("mount");
         let file = Arc::new(open(&m));
-        let alloc = m.alloc();
-        let space = alloc.available() + file.inode.attrs().blocks;
-        let hoard = shuttle::rand::thread_rng().gen::<bool>().then(|| {
-            let much = alloc.available() - CONVERSION_MARGIN + 1;
-            alloc.reserve(much).expect("space")
-        });
+        let space = m.alloc().available() + file.inode.attrs().blocks;
+        let short = shuttle::rand::thread_rng().gen::<bool>();
+        let hoard = short.then(|| latchfs_pagecache::hoard(&m));
         Self {
             m,
             file,

@@ -25,7 +25,7 @@ pub struct Walked {
     pub entries: Vec<(Vec<u8>, Ino)>,
     /// Of a file: the content. Of a symlink: where to.
     pub content: Vec<u8>,
-    /// Extended attributes of [`SPACE`].
+    /// Extended attributes.
     pub attributes: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
@@ -90,9 +90,16 @@ fn attributes(m: &Arc<Mount>, inode: &InodeRef) -> Result<BTreeMap<Vec<u8>, Vec<
         if !value.is_empty() {
             xattr::get(m, inode, Name::new(space, &name), &mut value)?;
         }
-        if space == SPACE {
-            found.insert(name, value);
-        }
+        // Nobody makes any in another space: the name says so, and is none that is expected.
+        let name = match space {
+            SPACE => name,
+            other => format!("{other:?}.")
+                .into_bytes()
+                .into_iter()
+                .chain(name)
+                .collect(),
+        };
+        found.insert(name, value);
     }
     Ok(found)
 }
