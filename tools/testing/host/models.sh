@@ -21,11 +21,11 @@ export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$LATCHFS_TARGET}
 passed=0
 failed=0
 
-# model NAME CARGO-ARGS...: the tests of one feature
+# model NAME PROFILE CARGO-ARGS...: the tests of one feature
 model() {
-	local name=$1 out rc=0 p f t0=$SECONDS
-	shift
-	out=$(nice -n 2 cargo test --locked --profile sim "$@" 2>&1) || rc=$?
+	local name=$1 profile=$2 out rc=0 p f t0=$SECONDS
+	shift 2
+	out=$(nice -n 2 cargo test --locked --profile "$profile" "$@" 2>&1) || rc=$?
 	p=$(sed -nE 's/^test result: .* ([0-9]+) passed; .*/\1/p' <<<"$out")
 	f=$(sed -nE 's/^test result: .* ([0-9]+) failed; .*/\1/p' <<<"$out")
 	p=${p:-0} f=${f:-0}
@@ -41,12 +41,12 @@ model() {
 	failed=$((failed + f))
 }
 
-model shuttle -p latchfs-engine --lib --features shuttle,races ::schedules::
-model "data path" -p latchfs-pagecache --test models --features shuttle,races
+model shuttle sim -p latchfs-engine --lib --features shuttle,races ::schedules::
+model "data path" models -p latchfs-pagecache --test models --features shuttle,races
 if [ -n "${LATCHFS_PAIRS:-}" ]; then
-	LATCHFS_SCHEDULES=$LATCHFS_PAIRS model pairs -p latchfs-pagecache --test models \
-		--features shuttle,races -- --ignored
+	LATCHFS_SCHEDULES=$LATCHFS_PAIRS model pairs models -p latchfs-pagecache \
+		--test models --features shuttle,races -- --ignored
 fi
-model loom -p latchfs-engine --lib --features loom ::ordering::
+model loom sim -p latchfs-engine --lib --features loom ::ordering::
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]
