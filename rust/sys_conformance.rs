@@ -60,6 +60,7 @@ pub const CASES: &[Case] = &[
     ("wait_until_expires", wait_until_expires),
     ("work_runs_and_coalesces", work_runs),
     ("work_kicked_while_running_runs_again", work_rekick),
+    ("work_beside_other_work", work_beside),
     ("work_stop_drops_the_target", work_stop),
     ("work_kicked_for_later_runs", work_later),
     ("clock_is_sane", clock),
@@ -568,15 +569,19 @@ impl Work for Counter {
     }
 }
 
-fn counter(open: u32) -> Result<(Arc<Counter>, WorkItem), &'static str> {
-    let c = try_arc(Counter {
+fn target(open: u32) -> Result<Arc<Counter>, &'static str> {
+    try_arc(Counter {
         gate: Gate {
             open: AtomicU32::new(open),
             ..Gate::default()
         },
         queue: WaitQueue::new(),
     })
-    .map_err(nomem)?;
+    .map_err(nomem)
+}
+
+fn counter(open: u32) -> Result<(Arc<Counter>, WorkItem), &'static str> {
+    let c = target(open)?;
     let w = WorkItem::new("latchfs-conf", c.clone()).map_err(nomem)?;
     Ok((c, w))
 }
@@ -604,6 +609,30 @@ fn work_rekick() -> CaseResult {
     ensure(
         c.gate.runs.load(Ordering::Acquire) == 2,
         "kicks during a run make exactly one more",
+    )
+}
+
+fn work_beside() -> CaseResult {
+    let (c, w) = counter(0)?;
+    let second = target(1)?;
+    let beside = w.beside(second.clone()).map_err(nomem)?;
+    w.kick();
+    c.queue.wait(|| c.gate.started.load(Ordering::Acquire) == 1);
+    beside.kick();
+    beside.flush();
+    ensure(
+        second.gate.runs.load(Ordering::Acquire) == 1,
+        "did not run beside the first",
+    )?;
+    c.gate.open.store(1, Ordering::Release);
+    c.queue.wake_all();
+    w.flush();
+    drop(w);
+    beside.kick();
+    beside.flush();
+    ensure(
+        second.gate.runs.load(Ordering::Acquire) == 2,
+        "the queue has gone with the first",
     )
 }
 

@@ -22,12 +22,12 @@ table=$out/table
 # row RACE REPRODUCER WHERE REACHED REAL MUTANT DAMAGE
 row() { (IFS=$'\t'; printf '%s\n' "$*" >>"$table"); }
 
-# tests LOG CARGO-ARGS...: cargo test; the tests write their rows
+# tests LOG PROFILE CARGO-ARGS...: cargo test; the tests write their rows
 tests() {
-	local name=$1 log=$out/$1.log rc=0
-	shift
+	local name=$1 log=$out/$1.log profile=$2 rc=0
+	shift 2
 	say "races: $name"
-	LATCHFS_RACES_TABLE=$table nice -n 2 cargo test --locked --profile sim \
+	LATCHFS_RACES_TABLE=$table nice -n 2 cargo test --locked --profile "$profile" \
 		--manifest-path tools/Cargo.toml "$@" >"$log" 2>&1 || rc=$?
 	if [ $rc -ne 0 ]; then
 		grep -E '^(test .* FAILED|error|the real build:|not reached:)' "$log" ||
@@ -39,13 +39,13 @@ tests() {
 }
 
 sync_points() {
-	tests sync-points -p latchfs-engine --lib --features races ::races
-	tests data-path -p latchfs-pagecache --test races --features races
+	tests sync-points sim -p latchfs-engine --lib --features races ::races
+	tests data-path sim -p latchfs-pagecache --test races --features races
 }
 
 models() {
-	tests shuttle -p latchfs-engine --lib --features shuttle,races ::mutants::
-	tests data-path-shuttle -p latchfs-pagecache --test models --features shuttle,races mutants::
+	tests shuttle sim -p latchfs-engine --lib --features shuttle,races ::mutants::
+	tests data-path-shuttle models -p latchfs-pagecache --test models --features shuttle,races mutants::
 }
 
 # vm [NAME...]: the reproducers in the virtual machine

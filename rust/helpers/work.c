@@ -7,28 +7,42 @@ static void latchfs_work_timer(struct timer_list *timer)
 {
 	struct latchfs_work *w = timer_container_of(w, timer, timer);
 
-	queue_work(w->wq, &w->work);
+	queue_work(w->queue->wq, &w->work);
 }
 
 /*
  * The queue makes progress when memory is short (a thread of its own rescues
  * it), and is unbound, because what runs on it sleeps on locks and I/O.
  */
-int latchfs_helper_work_init(struct latchfs_work *w, const char *name,
-			     work_func_t func)
+int latchfs_helper_queue_init(struct latchfs_queue *q, const char *name)
 {
-	w->wq = alloc_workqueue("%s", WQ_MEM_RECLAIM | WQ_UNBOUND, 1, name);
-	if (!w->wq)
+	q->wq = alloc_workqueue("%s", WQ_MEM_RECLAIM | WQ_UNBOUND, 0, name);
+	if (!q->wq)
 		return -ENOMEM;
-	lockdep_register_key(&w->key);
-	__INIT_WORK_KEY(&w->work, func, 0, &w->key);
-	timer_setup(&w->timer, latchfs_work_timer, 0);
+	lockdep_register_key(&q->key);
 	return 0;
+}
+
+/* When no work item is left.  Nothing for a queue whose init failed. */
+void latchfs_helper_queue_destroy(struct latchfs_queue *q)
+{
+	if (!q->wq)
+		return;
+	destroy_workqueue(q->wq);
+	lockdep_unregister_key(&q->key);
+}
+
+void latchfs_helper_work_init(struct latchfs_work *w, struct latchfs_queue *q,
+			      work_func_t func)
+{
+	w->queue = q;
+	__INIT_WORK_KEY(&w->work, func, 0, &q->key);
+	timer_setup(&w->timer, latchfs_work_timer, 0);
 }
 
 void latchfs_helper_work_kick(struct latchfs_work *w)
 {
-	queue_work(w->wq, &w->work);
+	queue_work(w->queue->wq, &w->work);
 }
 
 /* A kick in @millis, unless there is an earlier one.  Nothing after a disable. */
@@ -48,11 +62,4 @@ void latchfs_helper_work_disable(struct latchfs_work *w)
 {
 	timer_shutdown_sync(&w->timer);
 	disable_work_sync(&w->work);
-}
-
-/* After latchfs_helper_work_disable(). */
-void latchfs_helper_work_destroy(struct latchfs_work *w)
-{
-	destroy_workqueue(w->wq);
-	lockdep_unregister_key(&w->key);
 }

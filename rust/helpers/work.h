@@ -9,14 +9,19 @@
 #include <linux/workqueue.h>
 
 /*
- * One work item and its queue.  Each has its own lockdep key: a work that
- * waits for another is no recursion.
+ * A workqueue, and the lockdep key of all work on it: none waits for another on
+ * the same queue, and one that waits for work on another is no recursion.
  */
+struct latchfs_queue {
+	struct workqueue_struct *wq;
+	struct lock_class_key key;
+};
+
+/* One work item. */
 struct latchfs_work {
 	struct work_struct work;
-	struct workqueue_struct *wq;
+	struct latchfs_queue *queue;
 	struct timer_list timer;
-	struct lock_class_key key;
 };
 
 #endif

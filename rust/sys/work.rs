@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Background work: one `work_struct` on a WQ_MEM_RECLAIM workqueue of its own.
+//! Background work: `work_struct`s on WQ_MEM_RECLAIM workqueues of the mount.
 
 use super::alloc::{Arc, Box};
 use super::atomic::{AtomicBool, Ordering};
@@ -12,6 +12,45 @@ use kernel::types::Opaque;
 pub(crate) trait Work: Send + Sync + 'static {
     /// One run, in process context. May sleep.
     fn run(&self);
+}
+
+/// A workqueue. It has a thread that rescues it when memory is short, and that does one thing after
+/// the other: what waits for other work needs another queue than that.
+///
+/// # Invariants
+///
+/// `c` is zeroed or initialised, and stays where it is.
+struct Queue {
+    c: Opaque<bindings::latchfs_queue>,
+}
+
+// SAFETY: Workqueues are made for use by any task.
+unsafe impl Send for Queue {}
+// SAFETY: As above.
+unsafe impl Sync for Queue {}
+
+impl Queue {
+    fn new(name: &'static str) -> SysResult<Arc<Self>> {
+        let mut text = [0u8; 32];
+        // Names of workqueues are at most 31 characters.
+        for (to, from) in text.iter_mut().take(31).zip(name.bytes()) {
+            *to = from;
+        }
+        // INVARIANT: Zeroed until C has initialised it.
+        let queue = super::try_arc(Queue {
+            c: Opaque::zeroed(),
+        })?;
+        // SAFETY: The queue is on the heap and stays there; the name is a C string.
+        check(unsafe { bindings::queue_init(queue.c.get(), text.as_ptr().cast()) })?;
+        Ok(queue)
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        // SAFETY: By the invariant; every item has a reference until its work is disabled.
+        unsafe { bindings::queue_destroy(self.c.get()) };
+    }
 }
 
 /// A piece of background work that can be kicked any number of times: kicks before a run starts
@@ -26,9 +65,10 @@ pub(crate) struct WorkItem {
 ///
 /// `target` is an `Arc::into_raw` of the type that `run` and `put` are for, given back when
 /// `stopped` becomes true. `c` is initialised and stays where it is. `run` is called only before
-/// the work is disabled.
+/// the work is disabled. `c` is on `queue`.
 struct Item {
     c: Opaque<bindings::latchfs_work>,
+    queue: Arc<Queue>,
     target: *const (),
     run: unsafe fn(*const ()),
     put: unsafe fn(*const ()),
@@ -77,24 +117,27 @@ unsafe extern "C" fn trampoline(work: *mut bindings::work_struct) {
 }
 
 impl WorkItem {
-    /// An idle item for `target`; `name` is the workqueue's. May sleep.
+    /// An idle item for `target` on a queue of its own; `name` is the workqueue's. May sleep.
     pub(crate) fn new<W: Work>(name: &'static str, target: Arc<W>) -> SysResult<WorkItem> {
-        let mut text = [0u8; 32];
-        // Names of workqueues are at most 31 characters.
-        for (to, from) in text.iter_mut().take(31).zip(name.bytes()) {
-            *to = from;
-        }
+        Self::on(Queue::new(name)?, target)
+    }
+
+    /// An idle item for `target` on the same queue. Neither may wait for the other. May sleep.
+    pub(crate) fn beside<W: Work>(&self, target: Arc<W>) -> SysResult<WorkItem> {
+        Self::on(self.item.queue.clone(), target)
+    }
+
+    fn on<W: Work>(queue: Arc<Queue>, target: Arc<W>) -> SysResult<WorkItem> {
         let mut item = super::try_box(Item {
             c: Opaque::zeroed(),
+            queue,
             target: core::ptr::null(),
             run: run::<W>,
             put: put::<W>,
             stopped: AtomicBool::new(false),
         })?;
-        // SAFETY: The item is on the heap and stays there; the name is a C string.
-        check(unsafe {
-            bindings::work_init(item.c.get(), text.as_ptr().cast(), Some(trampoline))
-        })?;
+        // SAFETY: The item is on the heap and stays there, and has a reference to the queue.
+        unsafe { bindings::work_init(item.c.get(), item.queue.c.get(), Some(trampoline)) };
         // INVARIANT: Nobody kicked it yet, so nobody looked at the target.
         item.target = Arc::into_raw(target);
         Ok(WorkItem { item })
@@ -137,7 +180,5 @@ impl WorkItem {
 impl Drop for WorkItem {
     fn drop(&mut self) {
         self.stop();
-        // SAFETY: Initialised and disabled.
-        unsafe { bindings::work_destroy(self.item.c.get()) };
     }
 }

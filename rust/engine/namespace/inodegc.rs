@@ -93,14 +93,19 @@ impl Work for Worker {
 /// ENOMEM.
 pub fn start_inodegc(m: &Arc<Mount>) -> Result {
     let step = m.inodes.groups().len().clamp(1, MOST_WORKERS);
-    let mut items = Vec::try_with_capacity(step)?;
+    let mut items: Vec<WorkItem> = Vec::try_with_capacity(step)?;
     for first in 0..step {
         let worker = Worker {
             m: m.clone(),
             first,
             step,
         };
-        items.try_push(WorkItem::new("latchfs-inodegc", sys::try_arc(worker)?)?)?;
+        let worker = sys::try_arc(worker)?;
+        let item = match items.first() {
+            None => WorkItem::new("latchfs-inodegc", worker)?,
+            Some(first) => first.beside(worker)?,
+        };
+        items.try_push(item)?;
     }
     let items = sys::try_arc(items)?;
     let old = m.inodes.workers.items.lock().replace(items);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Background work: one `work_struct` on a WQ_MEM_RECLAIM workqueue of the mount.
+//! Background work: `work_struct`s on WQ_MEM_RECLAIM workqueues of the mount.
 
 use crate::alloc::Arc;
 use crate::prim::{self, thread, Condvar};
@@ -32,6 +32,7 @@ struct Shared {
 ///
 /// The item keeps a reference on its target until [`WorkItem::stop`] (or drop, which stops).
 pub struct WorkItem {
+    name: &'static str,
     shared: std::sync::Arc<Shared>,
     thread: prim::Mutex<Option<thread::JoinHandle<()>>>,
 }
@@ -49,9 +50,16 @@ impl WorkItem {
             .spawn(move || worker(&s, &*target))
             .map_err(|_| crate::Errno::NOMEM)?;
         Ok(WorkItem {
+            name,
             shared,
             thread: prim::Mutex::new(Some(t)),
         })
+    }
+
+    /// An idle item for `target` on the same queue. Neither may wait for the other: in the kernel one
+    /// thread may have to do both. May sleep.
+    pub fn beside<W: Work>(&self, target: Arc<W>) -> SysResult<WorkItem> {
+        Self::new(self.name, target)
     }
 
     /// Asks for a run soon: `queue_work`. Never sleeps.

@@ -130,8 +130,7 @@ one_file_system() {
 		work crash create "$FILES" 4 >/dev/null
 		work crash rename "$FILES" 4 >/dev/null
 		crash
-		# shellcheck disable=SC2154
-		echo "raw crash-mount $FS $round $(timed fs_mount "$NODE")"
+		measure crash-mount timed fs_mount "$NODE"
 	fi
 	umount "$MNT"
 	age_row

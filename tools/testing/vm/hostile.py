@@ -96,10 +96,16 @@ class Device:
 
     @staticmethod
     def used(image):
+        """What is not zero: pieces of whole blocks, as long as they get."""
         zero = bytes(BLOCK)
+        start = 0
         for at in range(0, len(image), BLOCK):
-            if image[at:at + BLOCK] != zero[:len(image) - at]:
-                yield at, image[at:at + BLOCK]
+            if image[at:at + BLOCK] == zero[:len(image) - at]:
+                if start < at:
+                    yield start, image[start:at]
+                start = at + BLOCK
+        if start < len(image):
+            yield start, image[start:]
 
     def load(self, path):
         os.ftruncate(self.backing, 0)
