@@ -60,10 +60,8 @@ machine() {
 		truncate -s "${size[$name]}" "$WORK/$name.img"
 		options+=(--disk "$WORK/$name.img")
 	done
-	# the host's files do not change under a batch: cached, programs start in half the time
 	exec "$LATCHFS_TOP/qemu/vm.sh" run --kernel "$kernel" --timeout "$MACHINE_TIMEOUT" \
 		--mem "${MEM:-4G}" --log "$log" --share "$RESULTS" \
-		--append "rootflags=version=9p2000.L,trans=virtio,access=any,msize=524288,cache=loose" \
 		"${options[@]}" -- "$here/guest.sh" "$@"
 }
 
