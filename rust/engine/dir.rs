@@ -326,11 +326,14 @@ fn encode<'a>(
         .ok_or_else(|| Error::new(Errno::NAMETOOLONG))
 }
 
-/// Moves the entries from the inode to a first leaf, which has room for them and one more.
+/// Moves the entries from the inode to a first leaf, which has room for them and one more. Attributes
+/// may leave less room in the inode than a first name takes; the tree stays empty then.
 fn to_tree(txn: &mut Txn<'_>, fork: &mut Fork, ctx: &Ctx) -> Result<()> {
-    let records = inline::records(&fork.inline);
-    tree(ctx).build_leaf(txn, &mut fork.root, ctx.near, records)?;
-    fork.inline = sys::Vec::new();
+    if !fork.inline.is_empty() {
+        let records = inline::records(&fork.inline);
+        tree(ctx).build_leaf(txn, &mut fork.root, ctx.near, records)?;
+        fork.inline = sys::Vec::new();
+    }
     fork.format = ForkFormat::DirTree;
     Ok(())
 }

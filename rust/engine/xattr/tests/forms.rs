@@ -115,6 +115,36 @@ fn beside_the_data() {
     assert_eq!(sum.attrs[&ino.0], values);
 }
 
+/// Attributes leave less room to a directory than its first name takes.
+#[test]
+fn beside_a_first_name_that_does_not_fit() {
+    let mut f = Fixture::new(8192);
+    let m = f.m.clone();
+    let new = NewInode {
+        mode: 0o040755,
+        ..NewInode::default()
+    };
+    let dir = namespace::create(&m, &root(&m), b"dir", &new).unwrap();
+    put_attr(&m, &dir, user(b"large"), &[1; 230]).unwrap();
+    assert_eq!(form(&dir), ForkFormat::InlineAttrs);
+    let plain = NewInode {
+        mode: 0o100644,
+        ..NewInode::default()
+    };
+    for name in [&[b'n'; 100][..], &[b'n'; 255]] {
+        drop(namespace::create(&m, &dir, name, &plain).unwrap());
+        assert_eq!(dir.ilock.read().data.format, ForkFormat::DirTree);
+        let found = namespace::lookup(&m, &dir, name).unwrap().unwrap();
+        namespace::unlink(&m, &dir, name, &found, Time::default()).unwrap();
+        namespace::inactivate_later(&m, found);
+        namespace::inodegc_flush(&m).unwrap();
+        assert_eq!(dir.ilock.read().data.format, ForkFormat::InlineDir);
+    }
+    drop(namespace::create(&m, &dir, &[b'n'; 200], &plain).unwrap());
+    drop((dir, m));
+    remount(&mut f);
+}
+
 /// A symlink whose target fills the inode has room for attributes elsewhere.
 #[test]
 fn beside_a_full_symlink() {

@@ -161,8 +161,9 @@ pub struct File {
     pub folio_pages: u64,
     /// `wb_err`: an error that nobody was told about yet.
     wb_err: Spin<Option<Errno>, IoendLock>,
-    /// Data was lost with an error, some time.
-    lost: AtomicBool,
+    /// Data was lost with an error, or a truncation failed half way, some time: the size on disk may
+    /// stay another one.
+    pub(crate) lost: AtomicBool,
     seed: AtomicU64,
     /// How often a mapping was found stale under the folio lock.
     pub stale: AtomicU64,

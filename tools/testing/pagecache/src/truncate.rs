@@ -5,6 +5,7 @@
 use crate::{errno, folio::Folio, File, Result, PAGE};
 use latchfs_engine::engine::file;
 use latchfs_host::{InvalidateExcl, IolockExcl, Time};
+use std::sync::atomic::Ordering;
 
 impl File {
     /// truncate(2).
@@ -36,7 +37,9 @@ impl File {
         let cut = file::Cut::begin(m, inode, &iolock, &invalidate).map_err(errno)?;
         self.set_i_size(size);
         self.truncate_pagecache(size, false);
-        file::truncate(m, inode, &iolock, &invalidate, cut, size, now).map_err(errno)
+        file::truncate(m, inode, &iolock, &invalidate, cut, size, now)
+            .inspect_err(|_| self.lost.store(true, Ordering::Relaxed))
+            .map_err(errno)
     }
 
     /// `truncate_pagecache`: no page behind `size` stays, and no writeback of one. A large folio
