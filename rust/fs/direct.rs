@@ -71,9 +71,8 @@ impl DirectOps for Latchfs {
         if !file::direct_write_needs_completion(r, end, unwritten, failed) {
             return Ok(());
         }
-        file::direct_write_complete(m, r, pos, size, failed).at(inode)?;
-        if error.is_none() && end > inode.size() {
-            inode.set_size(end);
+        if let Some(size) = file::direct_write_complete(m, r, pos, size, failed).at(inode)? {
+            inode.set_size(size);
         }
         Ok(())
     }

@@ -304,9 +304,12 @@ pub fn direct_write_needs_completion(
 }
 
 /// Completes a direct write of which bytes `pos .. pos + size` were submitted: one transaction, then
-/// the size that users see, if it grows (the caller sets that of the VFS inode to the same). After
-/// this, and not before, whoever looks at the blocks sees the data. With `error`, or the errno of
-/// the result, nothing of it becomes visible.
+/// the size that users see. If that grows it is returned, and the caller sets that of the VFS inode to
+/// the same. After this, and not before, whoever looks at the blocks sees the data. With `error`, or
+/// the errno of the result, nothing of it becomes visible.
+///
+/// iomap calls also for a write of which nothing was submitted and that is no error, because the page
+/// cache is going to do it ([`NOTBLK`]): that changes nothing.
 ///
 /// Runs where iomap completes (`s_dio_done_wq`, or the task that waits), without a folio lock. May
 /// sleep as [`ioend_complete`], errors as there.
@@ -316,15 +319,16 @@ pub fn direct_write_complete(
     pos: u64,
     size: u64,
     error: Option<Errno>,
-) -> Result {
+) -> Result<Option<u64>> {
     if size == 0 {
-        return Ok(());
+        return Ok(None);
     }
     ioend_complete(m, inode, pos, size, error)?;
     let end = pos.saturating_add(size);
-    if error.is_none() && end > inode.file.i_size() {
-        // i_rwsem is held exclusively by who waits for a write that extends the file.
-        inode.file.set_i_size(end);
+    if error.is_some() || end <= inode.file.i_size() {
+        return Ok(None);
     }
-    Ok(())
+    // i_rwsem is held exclusively by who waits for a write that extends the file.
+    inode.file.set_i_size(end);
+    Ok(Some(end))
 }

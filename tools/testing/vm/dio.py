@@ -134,6 +134,34 @@ def appends():
 
 
 @check
+def behind_the_end_without_space():
+    """The page cache is asked next, and has none either: the file is not larger by the hole."""
+    hoard = os.open("hoard", os.O_CREAT | os.O_RDWR, 0o644)
+    at, step = 0, 1 << 30
+    while step >= BLOCK:
+        try:
+            os.posix_fallocate(hoard, at, step)
+            at += step
+        except OSError as e:
+            same(e.errno, errno.ENOSPC)
+            step //= 2
+    fd = direct("f")
+    size = 0
+    try:
+        while True:
+            at = size + 64 * KIB
+            size = at + dwrite(fd, pattern(1, 4 * BLOCK), at)
+    except OSError as e:
+        same(e.errno, errno.ENOSPC)
+    same(os.fstat(fd).st_size, size, "size")
+    os.close(fd)
+    os.close(hoard)
+    os.unlink("hoard")
+    os.unlink("f")
+    os.sync()
+
+
+@check
 def beside_the_page_cache():
     """Each way sees what the others wrote before."""
     fd, plain = direct("f"), os.open("f", os.O_RDWR)

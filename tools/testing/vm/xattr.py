@@ -167,6 +167,19 @@ def beside_data():
 
 
 @check
+def before_a_first_long_name():
+    os.mkdir("d")
+    os.setxattr("d", "user.large", b"x" * 230)
+    for length in (100, 255):
+        os.mkdir("d/" + "n" * length)
+        os.rmdir("d/" + "n" * length)
+    write("d/" + "n" * 200, b"data")
+    remount()
+    same(os.listdir("d"), ["n" * 200])
+    same(os.getxattr("d", "user.large"), b"x" * 230)
+
+
+@check
 def permissions():
     write("f")
     os.chmod("f", 0o600)

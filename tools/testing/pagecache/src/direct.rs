@@ -434,12 +434,10 @@ impl File {
         let inode = &self.inode;
         if file::direct_write_needs_completion(inode, end, dio.unwritten, dio.error) {
             assert!(task, "iomap may end this in interrupt context");
-            let done = file::direct_write_complete(&self.m, inode, dio.pos, dio.size, dio.error);
-            if let Err(e) = done {
-                result = Err(errno(e));
-            }
-            if result.is_ok() && end > self.i_size() {
-                self.set_i_size(end);
+            match file::direct_write_complete(&self.m, inode, dio.pos, dio.size, dio.error) {
+                Ok(Some(size)) => self.set_i_size(size),
+                Ok(None) => {}
+                Err(e) => result = Err(errno(e)),
             }
         }
         if dio.error.is_none() && dio.size > 0 {

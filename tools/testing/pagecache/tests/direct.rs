@@ -181,6 +181,22 @@ fn a_full_file_system_is_filled_to_the_last_block() {
     fsck(&fs);
 }
 
+/// iomap hands a write that the page cache has to do to the end of direct writes, with no bytes: the
+/// file is not larger by the hole in front of it.
+#[test]
+fn what_has_no_space_leaves_the_size() {
+    let (fs, file) = new(Ioends::Now);
+    let alloc = fs.m.alloc();
+    let rest = alloc.reserve(alloc.available()).expect("space");
+    assert_eq!(file.write_direct(64 * KB, &[1; 8192]), Err(Errno::NOSPC));
+    assert_eq!(file.i_size(), 0);
+    drop(rest);
+    assert_eq!(file.write_direct(64 * KB, &[1; 8192]), Ok(8192));
+    assert_eq!(file.i_size(), 72 * KB);
+    file.close();
+    fsck(&fs);
+}
+
 /// Bytes of the region of one writer: its bytes are its number, or zero.
 const REGION: u64 = 32 * KB;
 
