@@ -136,6 +136,7 @@ def appends():
 @check
 def behind_the_end_without_space():
     """The page cache is asked next, and has none either: the file is not larger by the hole."""
+    fd = direct("f")
     hoard = os.open("hoard", os.O_CREAT | os.O_RDWR, 0o644)
     at, step = 0, 1 << 30
     while step >= BLOCK:
@@ -145,7 +146,6 @@ def behind_the_end_without_space():
         except OSError as e:
             same(e.errno, errno.ENOSPC)
             step //= 2
-    fd = direct("f")
     size = 0
     try:
         while True:
