@@ -5,8 +5,8 @@
 //! After a crash the metadata on the device is that of different moments; the log has the newest
 //! version of everything that had not reached its place. [`recover`] brings it there:
 //!
-//! 1. *Scan* ([`scan`]): the newest complete checkpoint is the head. What a crash tore is not
-//!    complete, and never happened.
+//! 1. *Search* ([`search`], [`scan`]): the newest complete checkpoint is the head. What a crash tore
+//!    is not complete, and never happened.
 //! 2. From the tail that the head's commit record names up to the head there must be checkpoint
 //!    after checkpoint, without a hole.
 //! 3. *Pass 1*: every record is read and checked, cancel records are collected ([`cancel`]). Until
@@ -26,6 +26,7 @@
 
 mod cancel;
 pub mod scan;
+mod search;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -40,12 +41,12 @@ use crate::{
             LogHeader, //
         },
         superblock::{Superblock, STATE_CLEAN},
-        units::{Ino, Lsn, INODES_PER_BLOCK},
+        units::{Ino, Lsn, BLOCK_SIZE, INODES_PER_BLOCK},
     },
     sys::{self, Block, Device, Errno},
 };
 use cancel::Cancels;
-use scan::{Found, LogMap, Reader};
+use scan::{Found, LogMap, Reader, Scan};
 use target::{Site, Targets, What};
 use zerocopy::little_endian::{U16, U64};
 
@@ -99,42 +100,59 @@ impl Recovered {
 }
 
 impl Live {
-    /// What the log of `sb`'s file system has. Reads the body of the log, and its newest
-    /// checkpoint. May sleep.
+    /// What the log of `sb`'s file system has. Reads a few blocks of the log, and the part of it
+    /// that replay needs. May sleep.
     ///
     /// Errors: EUCLEAN if the log has a hole, which it says in the kernel log; EIO; ENOMEM.
     #[inline(never)]
     pub fn find(dev: &Device, context: &Context, sb: &Superblock) -> Result<Self> {
         check_log(dev, context)?;
-        let lower = Lsn(sb.lsn.get());
-        let map = LogMap::scan(dev, context, lower, Some(sb.mount_count.get()))?;
-        Self::chain(dev, context, &map, lower)
+        let mut scan = Self::scan(dev, context, sb)?;
+        let newest = search::newest(&mut scan)?;
+        Self::chain(&mut scan, newest)
     }
 
-    /// [`Self::find`] for a superblock that was lost: whatever is newest in the log, of any epoch.
-    /// All of it was in force at some time, and what is in its place already is not written again.
+    /// [`Self::find`], reading all of the log: also what damage hides from a search is seen.
+    pub fn find_in_all(dev: &Device, context: &Context, sb: &Superblock) -> Result<Self> {
+        check_log(dev, context)?;
+        let mut scan = Self::scan(dev, context, sb)?;
+        scan.rest()?;
+        let newest = scan.map().newest();
+        Self::chain(&mut scan, newest)
+    }
+
+    /// [`Self::find_in_all`] for a superblock that was lost: whatever is newest in the log, of any
+    /// epoch. All of it was in force at some time, and what is in its place already is not written
+    /// again.
     pub fn find_any(dev: &Device, context: &Context) -> Result<(Self, LogMap)> {
         check_log(dev, context)?;
-        let map = LogMap::scan(dev, context, Lsn(0), None)?;
-        let live = Self::chain(dev, context, &map, Lsn(0))?;
-        Ok((live, map))
+        let mut scan = Scan::new(dev, context, Lsn(0), None)?;
+        scan.rest()?;
+        let newest = scan.map().newest();
+        let live = Self::chain(&mut scan, newest)?;
+        Ok((live, scan.into_map()))
+    }
+
+    fn scan<'a>(dev: &'a Device, context: &'a Context, sb: &Superblock) -> Result<Scan<'a>> {
+        let lower = Lsn(sb.lsn.get());
+        Scan::new(dev, context, lower, Some(sb.mount_count.get()))
     }
 
     /// The checkpoints from the newest one's tail on.
     #[inline(never)]
-    fn chain(dev: &Device, context: &Context, map: &LogMap, lower: Lsn) -> Result<Self> {
+    fn chain(scan: &mut Scan<'_>, newest: Option<Found>) -> Result<Self> {
         let mut live = Live {
-            head: lower,
+            head: scan.lower(),
             ..Live::default()
         };
-        let Some(newest) = map.newest() else {
+        let Some(newest) = newest else {
             return Ok(live);
         };
-        let commit = Reader::new(dev, context)?.walk(&newest, &mut |_| Ok(()))?;
+        let commit = scan.reader()?.walk(&newest, &mut |_| Ok(()))?;
         let tail = Lsn(commit.tail.get());
-        let log_bytes = crate::format::log::body_bytes(context.geometry.log().len);
+        let body = u64::from(scan.body()).saturating_mul(BLOCK_SIZE as u64);
         let span = newest.end().get().checked_sub(tail.get());
-        if tail > newest.start || span.is_none_or(|span| span > log_bytes) {
+        if tail > newest.start || span.is_none_or(|span| span > body) {
             sys::pr_err!(
                 "log: the checkpoint at {} has an impossible tail, {}\n",
                 newest.start,
@@ -142,9 +160,11 @@ impl Live {
             );
             return Err(Error::new(Errno::UCLEAN));
         }
-        let mut at = tail.max(lower);
+        let mut at = tail.max(scan.lower());
+        let older = newest.start.get().saturating_sub(at.get()) / BLOCK_SIZE as u64;
+        scan.range(at, u32::try_from(older).unwrap_or(u32::MAX))?;
         while at < newest.start {
-            match map.checkpoint(at) {
+            match scan.map().checkpoint(at) {
                 Some(found) if found.epoch == newest.epoch => {
                     at = found.end();
                     live.checkpoints.try_push(found)?;

@@ -2,10 +2,9 @@
 
 //! Where the checkpoints are.
 //!
-//! The body is read once, in large pieces, and what the head of each intact block says is kept: 24
-//! bytes a block. Everything else is looked up in that table. XFS finds its head by bisection over
-//! the cycle numbers in its sectors; here a block can be anything - of this mount, of an older one,
-//! torn - and the body is small (bounded, like the time this takes, by what mkfs makes).
+//! The body is read in pieces, each once, and what the head of each intact block says is kept: 24
+//! bytes a block. Everything else is looked up in that table. A mount reads what
+//! [`super::search`] asks for; fsck, which should see whatever is there, reads all of it.
 
 use crate::{
     engine::{Error, Result},
@@ -20,7 +19,7 @@ use crate::{
             max_checkpoint,
             next_block, //
         },
-        units::{Lsn, BLOCK_SIZE},
+        units::{BlockRange, Lsn, BLOCK_SIZE},
     },
     sys::{self, Block, Device, Errno},
 };
@@ -28,14 +27,30 @@ use crate::{
 /// Blocks read at once: 1 MiB.
 pub(super) const WINDOW: usize = 256;
 
+/// Pieces of a body, each of which is read at once: but no more than [`WINDOW`] blocks.
+const PIECES: usize = 64;
+
 /// What the head of an intact block says. Position 0: there is none.
 #[derive(Clone, Copy, Debug, Default)]
-struct Seen {
-    lsn: Lsn,
+pub(super) struct Seen {
+    pub(super) lsn: Lsn,
     /// Blocks of its checkpoint before it.
     before: u32,
     epoch: u32,
     flags: u16,
+}
+
+impl Seen {
+    /// Position of the first block of its checkpoint.
+    pub(super) fn start(&self) -> Lsn {
+        let before = u64::from(self.before).saturating_mul(BLOCK_SIZE as u64);
+        Lsn(self.lsn.get().saturating_sub(before))
+    }
+
+    /// Blocks of its checkpoint up to here, this one included.
+    pub(super) fn count(&self) -> u32 {
+        self.before.saturating_add(1)
+    }
 }
 
 /// A complete checkpoint.
@@ -57,10 +72,25 @@ impl Found {
     }
 }
 
-/// What is in the body of the log.
+/// What is in the body of the log, as far as it was read.
 pub struct LogMap {
     log_blocks: u32,
     seen: sys::Vec<Seen>,
+}
+
+/// Reads the body of a log.
+pub(super) struct Scan<'a> {
+    dev: &'a Device,
+    context: &'a Context,
+    /// Blocks before this count as absent.
+    lower: Lsn,
+    /// Blocks of other epochs do, too.
+    epoch: Option<u32>,
+    /// Room for a piece.
+    blocks: sys::Vec<Block>,
+    /// Pieces that were read.
+    read: sys::Vec<bool>,
+    map: LogMap,
 }
 
 /// An array of `n` zeroed blocks.
@@ -72,41 +102,161 @@ pub(super) fn window(n: usize) -> Result<sys::Vec<Block>> {
     Ok(blocks)
 }
 
+impl<'a> Scan<'a> {
+    /// Nothing is read yet. Errors: ENOMEM.
+    pub(super) fn new(
+        dev: &'a Device,
+        context: &'a Context,
+        lower: Lsn,
+        epoch: Option<u32>,
+    ) -> Result<Self> {
+        let log_blocks = context.geometry.log().len;
+        let body = body_blocks(log_blocks) as usize;
+        let piece = (body / PIECES).clamp(1, WINDOW);
+        let mut seen = sys::Vec::new();
+        seen.try_resize(body, Seen::default())?;
+        let mut read = sys::Vec::new();
+        read.try_resize(body.div_ceil(piece), false)?;
+        Ok(Self {
+            dev,
+            context,
+            lower,
+            epoch,
+            blocks: window(piece)?,
+            read,
+            map: LogMap { log_blocks, seen },
+        })
+    }
+
+    /// What is known.
+    pub(super) fn map(&self) -> &LogMap {
+        &self.map
+    }
+
+    /// Takes checkpoints of this log apart. Errors: ENOMEM.
+    pub(super) fn reader(&self) -> Result<Reader<'a>> {
+        Reader::new(self.dev, self.context)
+    }
+
+    /// What is known, at the end.
+    pub(super) fn into_map(self) -> LogMap {
+        self.map
+    }
+
+    /// Blocks of a piece.
+    pub(super) fn piece(&self) -> u32 {
+        self.blocks.len() as u32
+    }
+
+    /// Blocks of the body.
+    pub(super) fn body(&self) -> u32 {
+        body_blocks(self.map.log_blocks)
+    }
+
+    /// Below it there is nothing.
+    pub(super) fn lower(&self) -> Lsn {
+        self.lower
+    }
+
+    fn log(&self) -> BlockRange {
+        self.context.geometry.log()
+    }
+
+    /// What is in the place of position `lsn`, of this lap or another, read alone.
+    ///
+    /// May sleep. Errors: EIO.
+    pub(super) fn probe(&mut self, lsn: Lsn) -> Result<Seen> {
+        let index = body_index(lsn, self.map.log_blocks) as usize;
+        let piece = index.checked_div(self.blocks.len()).unwrap_or(0);
+        if self.read.get(piece) == Some(&false) {
+            let at = block_at(self.log(), lsn);
+            if let Some(block) = self.blocks.get_mut(0) {
+                self.dev.read_block(at.get(), block)?;
+            }
+            self.note(index, 1);
+        }
+        Ok(self.map.in_place_of(lsn))
+    }
+
+    /// Reads the pieces in which `blocks` blocks from `lsn` on are, unless they were.
+    ///
+    /// May sleep. Errors: EIO.
+    pub(super) fn range(&mut self, lsn: Lsn, blocks: u32) -> Result {
+        let body = self.body() as usize;
+        let size = self.blocks.len();
+        let mut index = body_index(lsn, self.map.log_blocks) as usize;
+        let mut left = body.min(blocks as usize);
+        while left != 0 && index < body {
+            let piece = index.checked_div(size).unwrap_or(0);
+            self.read_piece(piece)?;
+            let end = piece.saturating_add(1).saturating_mul(size).min(body);
+            left = left.saturating_sub(end.saturating_sub(index).max(1));
+            index = if end == body { 0 } else { end };
+        }
+        Ok(())
+    }
+
+    /// Reads what was not read.
+    ///
+    /// May sleep. Errors: EIO.
+    pub(super) fn rest(&mut self) -> Result {
+        (0..self.read.len()).try_for_each(|piece| self.read_piece(piece))
+    }
+
+    fn read_piece(&mut self, piece: usize) -> Result {
+        if self.read.get(piece) != Some(&false) {
+            return Ok(());
+        }
+        let index = piece.saturating_mul(self.blocks.len());
+        let left = (self.body() as usize).saturating_sub(index);
+        let n = self.blocks.len().min(left);
+        let from = self.log().start.saturating_add(1);
+        let from = from.saturating_add(index as u64);
+        let blocks = self.blocks.get_mut(..n).unwrap_or(&mut []);
+        self.dev.read_blocks(from.get(), blocks)?;
+        self.note(index, n);
+        if let Some(read) = self.read.get_mut(piece) {
+            *read = true;
+        }
+        Ok(())
+    }
+
+    /// Keeps what the first `n` blocks in memory say, which are body blocks from `index` on.
+    fn note(&mut self, index: usize, n: usize) {
+        for (i, block) in self.blocks.iter().take(n).enumerate() {
+            let at = index.saturating_add(i);
+            let found = look(block, self.context, at, self.lower, self.epoch);
+            if let (Some(to), Some(found)) = (self.map.seen.get_mut(at), found) {
+                *to = found;
+            }
+        }
+    }
+}
+
 impl LogMap {
     /// Reads the log's body. Blocks before `lower` count as absent, and, unless `epoch` is
     /// [`None`], blocks of other epochs.
     ///
     /// May sleep. Errors: EIO, ENOMEM.
     pub fn scan(dev: &Device, context: &Context, lower: Lsn, epoch: Option<u32>) -> Result<Self> {
-        let log = context.geometry.log();
-        let body = body_blocks(log.len) as usize;
-        let mut seen = sys::Vec::new();
-        seen.try_resize(body, Seen::default())?;
-        let mut blocks = window(WINDOW.min(body))?;
-
-        let mut index = 0_usize;
-        while index < body {
-            let n = blocks.len().min(body.saturating_sub(index));
-            let piece = blocks.get_mut(..n).unwrap_or(&mut []);
-            let from = log.start.saturating_add(1).saturating_add(index as u64);
-            dev.read_blocks(from.get(), piece)?;
-            for (i, block) in piece.iter().enumerate() {
-                let at = index.saturating_add(i);
-                if let (Some(to), Some(found)) =
-                    (seen.get_mut(at), look(block, context, at, lower, epoch))
-                {
-                    *to = found;
-                }
-            }
-            index = index.saturating_add(n.max(1));
-        }
-        Ok(Self {
-            log_blocks: log.len,
-            seen,
-        })
+        let mut scan = Scan::new(dev, context, lower, epoch)?;
+        scan.rest()?;
+        Ok(scan.into_map())
     }
 
-    fn at(&self, lsn: Lsn) -> Option<&Seen> {
+    /// What is in the place of position `lsn`, of this lap or another.
+    pub(super) fn in_place_of(&self, lsn: Lsn) -> Seen {
+        let index = body_index(lsn, self.log_blocks) as usize;
+        self.seen.get(index).copied().unwrap_or_default()
+    }
+
+    /// Whether no block was found.
+    pub(super) fn is_empty(&self) -> bool {
+        self.seen.iter().all(|seen| seen.lsn.get() == 0)
+    }
+
+    /// The block at position `lsn`.
+    pub(super) fn at(&self, lsn: Lsn) -> Option<&Seen> {
         let index = body_index(lsn, self.log_blocks) as usize;
         self.seen.get(index).filter(|seen| seen.lsn == lsn)
     }

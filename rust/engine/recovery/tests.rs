@@ -8,6 +8,7 @@ mod hostile;
 mod interrupted;
 mod replay;
 mod scan;
+mod search;
 
 use super::*;
 use crate::{
@@ -123,7 +124,7 @@ impl World {
             free_blocks: U64::new(1000 + self.seq),
             inodes: U64::new(640),
             free_inodes: U64::new(600),
-            orphans: U64::new(self.seq),
+            orphans: U64::new(self.seq.min(40)),
             ..CommitBody::default()
         };
         let n = encoder

@@ -44,7 +44,8 @@ pub(crate) fn replay(dev: &Device) -> Result<Replay, Fatal> {
             let (live, _) = Live::find_any(dev, &context)?;
             return recovery::replay(dev, &context, &live);
         }
-        recovery::recover(dev, &context, &sb)
+        let live = Live::find_in_all(dev, &context, &sb)?;
+        recovery::replay(dev, &context, &live)
     });
     match done {
         Ok(recovered) => {

@@ -29,7 +29,7 @@ pub fn log(volume: &Volume, all: bool, records: bool) -> Result<Log> {
     let live = if volume.sb.is_clean() {
         Ok(Live::default())
     } else {
-        Live::find(&volume.dev, context, &volume.sb)
+        Live::find_in_all(&volume.dev, context, &volume.sb)
     };
     let (live, defect) = match live {
         Ok(live) => (live, None),

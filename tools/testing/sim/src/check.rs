@@ -8,7 +8,11 @@ mod walk;
 pub use walk::list;
 
 use crate::{disk::SimDisk, image::Image, model::Model, trace::Trace, world::mount};
-use latchfs_host::Device;
+use latchfs_engine::{
+    engine::recovery::Live,
+    format::{DiskBlock, Superblock},
+};
+use latchfs_host::{Block, Device};
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
 /// What is wrong with a crash state.
@@ -45,6 +49,7 @@ pub fn check(image: &Image, model: &Model, tick: u64) -> Result<Trace, Violation
 
 fn check_or_panic(image: &Image, model: &Model, tick: u64) -> Result<Trace, Violation> {
     let disk = Arc::new(SimDisk::new(image.clone(), 0, 0));
+    one_head(&disk)?;
     let m = mount(disk.clone(), false).map_err(|e| wrong("recovery")(e.to_string()))?;
     let trace = disk.take_trace();
     let walked = walk::walk(&m);
@@ -58,6 +63,28 @@ fn check_or_panic(image: &Image, model: &Model, tick: u64) -> Result<Trace, Viol
     unmounted.map_err(|e| wrong("unmount")(e.to_string()))?;
     fsck(&disk)?;
     Ok(trace)
+}
+
+/// The search for the end of the log comes to the same as a look at all of it.
+fn one_head(disk: &Arc<SimDisk>) -> Result<(), Violation> {
+    let dev = Device::new(disk.clone(), true);
+    let mut block = Block::must_zeroed();
+    let read = dev.read_block(0, &mut block);
+    let opened =
+        Superblock::of(&block[..]).and_then(|sb| Some((sb, sb.verify(DiskBlock(0)).ok()?)));
+    let Some((sb, context)) = opened.filter(|(sb, _)| read.is_ok() && !sb.is_clean()) else {
+        return Ok(());
+    };
+    let seen = |live: latchfs_engine::engine::Result<Live>| {
+        live.map(|live| (live.head(), live.checkpoints().to_vec()))
+            .map_err(|error| error.errno())
+    };
+    let searched = seen(Live::find(&dev, &context, sb));
+    let looked = seen(Live::find_in_all(&dev, &context, sb));
+    if searched != looked {
+        return Err(wrong("search")(format!("{searched:?}, not {looked:?}")));
+    }
+    Ok(())
 }
 
 /// The full check of what is on a disk.

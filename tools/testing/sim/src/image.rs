@@ -9,7 +9,7 @@ use latchfs_engine::{
     engine::{mount::MountOpts, Mount},
     format::{
         make::{make, MakeParams},
-        DiskBlock, Geometry,
+        DiskBlock, Geometry, Superblock,
     },
 };
 use latchfs_host::{
@@ -160,6 +160,17 @@ impl Image {
     pub fn new(base: Arc<Base>) -> Self {
         let over = vec![None; base.blocks.len()];
         Self { base, over }
+    }
+
+    /// Lets the log of an unmounted file system go on `blocks` blocks later.
+    pub fn begin_log(&mut self, blocks: u64) {
+        let mut block = [0; BLOCK];
+        self.read(0, &mut block);
+        let mut sb = *Superblock::of(&block).expect("a superblock");
+        sb.lsn.set(sb.lsn.get() + blocks * BLOCK as u64);
+        sb.seal(DiskBlock(0));
+        sb.store(&mut block);
+        self.write(0, &Arc::new(block), WHOLE);
     }
 
     /// Blocks of the disk.

@@ -66,7 +66,9 @@ fn base(kind: BaseKind) -> Arc<Base> {
 
 /// The disk a run of this plan begins with.
 pub fn beginning(plan: &Plan) -> Image {
-    Image::new(base(plan.base))
+    let mut image = Image::new(base(plan.base));
+    image.begin_log(plan.log_at);
+    image
 }
 
 /// Runs the engine as `plan` says. Errors: the run has no result; why.

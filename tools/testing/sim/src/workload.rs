@@ -8,6 +8,7 @@ use crate::{
     model::{Kind, ObjId, NEVER, ROOT},
     world::{Setup, World, Write},
 };
+use latchfs_engine::format::limits::MIN_LOG_BLOCKS;
 use latchfs_host::sim::Rng;
 use latchfs_pagecache::FallocMode;
 
@@ -34,6 +35,8 @@ pub struct Plan {
     pub slow: u64,
     /// Nanoseconds between two looks of the flusher, about; 0: there is none.
     pub flusher: u64,
+    /// Blocks of the log's body in front of where the log begins: most runs come to its end.
+    pub log_at: u64,
 }
 
 /// Weights of operations.
@@ -90,6 +93,10 @@ impl Plan {
             preempt: [1, 4, 16, 64][rng.below(4) as usize],
             slow: [0, 2, 8, 32][rng.below(4) as usize],
             flusher: [0, 20_000, 100_000, 500_000][rng.below(4) as usize],
+            log_at: match rng.below(4) {
+                0 => 0,
+                _ => u64::from(MIN_LOG_BLOCKS) - 1 - rng.below(200),
+            },
         }
     }
 }
