@@ -52,7 +52,7 @@ pub mod units;
 pub mod verify;
 pub mod xattr;
 
-#[cfg(test)]
+#[cfg(all(test, unit_tests))]
 mod tests;
 
 pub use self::{

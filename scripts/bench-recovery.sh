@@ -7,7 +7,7 @@ set -euo pipefail
 "$LATCHFS_TOP/scripts/doctor.sh" --install
 "$LATCHFS_TOP/qemu/build-kernel.sh" base >/dev/null
 ko=$("$LATCHFS_TOP/scripts/module.sh" base)
-bin=$("$LATCHFS_TOP/scripts/tools.sh")
+bin=$("$LATCHFS_TOP/scripts/tools.sh" latchfs-bench)
 mkdir -p "$LATCHFS_CACHE/vm"
 work=$(mktemp -d "$LATCHFS_CACHE/vm/recovery.XXXXXX")
 trap 'rm -rf "$work"' EXIT

@@ -54,7 +54,7 @@ cargo_build() {
 quietly "$LATCHFS_CACHE/vmtests.log" cargo_build
 ko=
 if [ "$fs" = latchfs ]; then
-	"$LATCHFS_TOP/scripts/tools.sh" >/dev/null
+	"$LATCHFS_TOP/scripts/tools.sh" latchfs-crash >/dev/null
 	ko=$("$LATCHFS_TOP/scripts/module.sh" "$kernel")
 fi
 bin=$LATCHFS_TARGET/release

@@ -147,7 +147,7 @@ if ! flock -n 8; then
 	flock 8
 fi
 if [ "$FS" = latchfs ]; then
-	"$LATCHFS_TOP/scripts/tools.sh" -p latchfs-mkfs -p latchfs-fsck -p latchfs-inspect >/dev/null
+	"$LATCHFS_TOP/scripts/tools.sh" >/dev/null
 	ko=$(RACES=${MUTANT:+1} "$LATCHFS_TOP/scripts/module.sh" "$kernel")
 	# as they are now: the next build of somebody must not meet half of a run
 	rm -rf "$WORK/build"

@@ -38,7 +38,7 @@ fi
 
 ko=
 if [ "$fs" = latchfs ]; then
-	"$LATCHFS_TOP/scripts/tools.sh" >/dev/null
+	"$LATCHFS_TOP/scripts/tools.sh" latchfs-fuzz >/dev/null
 	ko=$("$LATCHFS_TOP/scripts/module.sh" "$kind")
 	# KASAN makes frames larger, and the kernel's stack twice as large for that
 	limit=1024

@@ -22,7 +22,7 @@ mod discard;
 mod extents;
 mod group;
 mod space;
-#[cfg(test)]
+#[cfg(all(test, unit_tests))]
 mod tests;
 mod window;
 

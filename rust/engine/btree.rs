@@ -51,7 +51,7 @@ mod remove;
 mod shift;
 pub mod split;
 
-#[cfg(test)]
+#[cfg(all(test, unit_tests))]
 mod tests;
 
 use core::{

@@ -34,7 +34,7 @@ pub mod buffer;
 mod inline;
 pub mod position;
 
-#[cfg(test)]
+#[cfg(all(test, unit_tests))]
 mod tests;
 
 use core::ops::ControlFlow;
@@ -141,7 +141,7 @@ fn tree(ctx: &Ctx) -> Tree<Dirents> {
 
 /// The hash of a name in this directory.
 fn hash_of(ctx: &Ctx, name: &[u8]) -> u32 {
-    #[cfg(test)]
+    #[cfg(all(test, unit_tests))]
     if let Some(hash) = tests::forced_hash(ctx.seed, name) {
         return hash;
     }

@@ -8,7 +8,7 @@
 //! the file system a week later sees what went wrong first, where, and when.
 
 mod reaction;
-#[cfg(test)]
+#[cfg(all(test, unit_tests))]
 mod tests;
 
 pub use reaction::{reaction, Reaction, Severity};

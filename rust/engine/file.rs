@@ -49,7 +49,7 @@ mod truncate;
 mod write;
 mod writeback;
 
-#[cfg(test)]
+#[cfg(all(test, unit_tests))]
 mod tests;
 
 pub use self::{

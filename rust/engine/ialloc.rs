@@ -33,7 +33,7 @@ mod hints;
 mod map;
 mod reap;
 
-#[cfg(test)]
+#[cfg(all(test, unit_tests))]
 mod tests;
 
 pub use self::group::InodeSpace;

@@ -22,7 +22,7 @@ mod label;
 mod open;
 mod push;
 mod space;
-#[cfg(test)]
+#[cfg(all(test, unit_tests))]
 mod tests;
 mod verify;
 

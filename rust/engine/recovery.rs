@@ -28,7 +28,7 @@ mod cancel;
 pub mod scan;
 mod search;
 mod target;
-#[cfg(test)]
+#[cfg(all(test, unit_tests))]
 mod tests;
 
 use crate::{

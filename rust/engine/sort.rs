@@ -39,7 +39,7 @@ fn sift_down<T, K: Ord>(heap: &mut [T], mut root: usize, key: &impl Fn(&T) -> K)
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, unit_tests))]
 mod tests {
     use super::sort_by_key;
 

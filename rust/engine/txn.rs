@@ -29,7 +29,7 @@ mod lists;
 mod precommit;
 pub mod res;
 mod reservation;
-#[cfg(test)]
+#[cfg(all(test, unit_tests))]
 mod tests;
 
 pub use block::{BlockMut, CHUNK};

@@ -36,7 +36,7 @@ mod initial;
 mod inline;
 mod value;
 
-#[cfg(test)]
+#[cfg(all(test, unit_tests))]
 mod tests;
 
 pub use self::change::{remove, set, set_acl, How};
@@ -118,12 +118,16 @@ fn tree(ino: Ino) -> Tree<Attrs> {
 /// Whether the tests of this module make the hashes of this thread.
 #[cfg(test)]
 pub(crate) fn tests_force_hashes() -> bool {
-    tests::forced_hash(b"").is_some()
+    #[cfg(unit_tests)]
+    let forced = tests::forced_hash(b"").is_some();
+    #[cfg(not(unit_tests))]
+    let forced = false;
+    forced
 }
 
 /// The hash of a name in this file system.
 fn hash_of(m: &Mount, name: Name<'_>) -> u32 {
-    #[cfg(test)]
+    #[cfg(all(test, unit_tests))]
     if let Some(hash) = tests::forced_hash(name.name) {
         return hash;
     }

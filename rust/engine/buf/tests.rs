@@ -12,5 +12,5 @@ mod races;
 mod races_items;
 #[cfg(feature = "shuttle")]
 mod schedules;
-#[cfg(not(any(feature = "shuttle", feature = "loom")))]
+#[cfg(unit_tests)]
 mod word;

@@ -69,7 +69,7 @@ impl Short {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, unit_tests))]
 mod tests {
     use super::*;
     use crate::format::hash;

@@ -31,7 +31,7 @@ mod shift;
 mod slots;
 mod truncate;
 
-#[cfg(test)]
+#[cfg(all(test, unit_tests))]
 mod tests;
 
 pub use self::{

@@ -28,7 +28,7 @@ mod reclaim;
 mod settle;
 mod tree;
 
-#[cfg(test)]
+#[cfg(all(test, unit_tests))]
 mod tests;
 
 pub(crate) use self::delayed::Delayed;

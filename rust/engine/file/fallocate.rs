@@ -25,7 +25,7 @@ mod allocate;
 mod clear;
 mod shift;
 
-#[cfg(test)]
+#[cfg(all(test, unit_tests))]
 mod tests;
 
 use super::{block_end, byte, BLOCK};

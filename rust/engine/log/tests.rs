@@ -2,15 +2,15 @@
 
 //! The log: its space, what is flushed when, what a crash leaves, who waits for whom.
 
-#[cfg(not(any(feature = "shuttle", feature = "loom")))]
+#[cfg(unit_tests)]
 mod crash;
-#[cfg(not(any(feature = "shuttle", feature = "loom")))]
+#[cfg(unit_tests)]
 mod discard;
-#[cfg(not(any(feature = "shuttle", feature = "loom")))]
+#[cfg(unit_tests)]
 mod force;
 #[cfg(feature = "shuttle")]
 mod schedules;
-#[cfg(not(any(feature = "shuttle", feature = "loom")))]
+#[cfg(unit_tests)]
 mod space;
-#[cfg(not(any(feature = "shuttle", feature = "loom")))]
+#[cfg(unit_tests)]
 mod tape;

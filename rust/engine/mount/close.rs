@@ -2,7 +2,7 @@
 
 //! Sync, freeze, remount, shutdown, unmount.
 
-#[cfg(test)]
+#[cfg(all(test, unit_tests))]
 mod tests;
 
 use super::*;

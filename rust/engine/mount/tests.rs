@@ -2,8 +2,6 @@
 
 //! Mount, sync, remount, unmount: what is refused, what is remembered.
 
-#![cfg(not(any(feature = "shuttle", feature = "loom")))]
-
 use super::*;
 use crate::engine::testing::Fixture;
 use crate::engine::txn::{FreeKind, TxnRes};

@@ -2,16 +2,22 @@
 
 //! The namespace against a naive model, and what the model does not know: space, orphans, threads.
 
+#[cfg(unit_tests)]
 mod faults;
+#[cfg(unit_tests)]
 mod figures;
 mod model;
+#[cfg(unit_tests)]
 mod oracle;
 #[cfg(all(latchfs_races, not(any(feature = "shuttle", feature = "loom"))))]
 mod races;
 #[cfg(feature = "shuttle")]
 mod schedules;
+#[cfg(unit_tests)]
 mod space;
+#[cfg(unit_tests)]
 mod storm;
+#[cfg(unit_tests)]
 mod verbs;
 
 use super::*;
@@ -20,7 +26,6 @@ use crate::engine::{
     mount::Mount,
     testing::{check, Fixture},
 };
-use crate::format::dirent::FileType;
 use crate::sys::{Arc, Device, Time};
 
 /// Some moment.

@@ -118,5 +118,5 @@ impl Cancels {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, unit_tests))]
 mod tests;

@@ -2,8 +2,6 @@
 
 //! Recovery from logs made by hand.
 
-#![cfg(not(any(feature = "shuttle", feature = "loom")))]
-
 mod hostile;
 mod interrupted;
 mod replay;

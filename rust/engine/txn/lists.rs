@@ -142,7 +142,7 @@ impl Copies {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, unit_tests))]
 mod tests {
     use super::*;
 

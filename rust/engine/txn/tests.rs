@@ -2,8 +2,6 @@
 
 //! Transactions: what is changed, what comes back, what is refused.
 
-#![cfg(not(any(feature = "shuttle", feature = "loom")))]
-
 use super::*;
 use crate::engine::testing::Fixture;
 use crate::format::{Geometry, Ino, SymlinkBlock};

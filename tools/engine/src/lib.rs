@@ -6,6 +6,11 @@
 //! differs: here it is [`latchfs_host`]. mkfs, fsck, the inspector and all host tests use the file
 //! system through this crate.
 
+#![cfg_attr(
+    all(test, not(unit_tests)),
+    allow(dead_code, reason = "what only unit tests use")
+)]
+
 /// The facade, userspace implementation.
 pub mod sys {
     pub use latchfs_host::*;
@@ -20,11 +25,11 @@ mod rings {
 pub use rings::engine;
 pub use rings::format;
 
-#[cfg(test)]
+#[cfg(all(test, unit_tests))]
 #[path = "../../../rust/sys_conformance.rs"]
 mod sys_conformance;
 
-#[cfg(test)]
+#[cfg(all(test, unit_tests))]
 mod tests {
     #[test]
     fn facade_conformance() {

@@ -2,8 +2,6 @@
 
 //! What happens between the steps of an unmount.
 
-#![cfg(not(any(feature = "shuttle", feature = "loom")))]
-
 use super::*;
 use crate::engine::testing::Fixture;
 

@@ -4,6 +4,7 @@
 
 use super::*;
 use crate::engine::dir::EntryBuf;
+use crate::format::dirent::FileType;
 use crate::sys::Errno;
 
 #[test]
