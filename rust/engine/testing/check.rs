@@ -50,7 +50,8 @@ type Check<T = ()> = Result<T, String>;
 struct Checker<'a> {
     dev: &'a Device,
     context: Context,
-    used: BTreeSet<u64>,
+    /// For each block whether something has it.
+    used: Vec<bool>,
     sum: Summary,
     /// Orphan bits.
     orphan: BTreeSet<u64>,
@@ -67,7 +68,7 @@ pub(crate) fn check(dev: &Device, orphans: bool) -> Check<Summary> {
     let mut c = Checker {
         dev,
         context,
-        used: BTreeSet::new(),
+        used: vec![false; usize::try_from(dev.blocks()).map_err(|e| format!("{e}"))?],
         sum: Summary::default(),
         orphan: BTreeSet::new(),
     };
@@ -110,7 +111,9 @@ pub(crate) fn check(dev: &Device, orphans: bool) -> Check<Summary> {
 impl Checker<'_> {
     fn take(&mut self, range: BlockRange, what: &str) -> Check {
         for b in range.start.0..range.end().0 {
-            if !self.used.insert(b) {
+            let used = usize::try_from(b).ok().and_then(|b| self.used.get_mut(b));
+            let used = used.ok_or_else(|| format!("block {b} of {what} is not there"))?;
+            if std::mem::replace(used, true) {
                 return Err(format!("block {b} is used twice, now for {what}"));
             }
         }
@@ -446,7 +449,7 @@ impl Checker<'_> {
                 for bit in 0..cover.len {
                     let inside = AgBlock(cover.start.0 + bit);
                     let disk = geometry.disk_block(ag, inside).ok_or("block")?;
-                    let used = self.used.contains(&disk.0);
+                    let used = self.used[disk.0 as usize];
                     let marked = match &block {
                         Some(b) => BitmapBlock::of(b).is_used(bit),
                         None => geometry.is_static(ag, inside),

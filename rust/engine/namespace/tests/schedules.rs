@@ -24,7 +24,9 @@ fn disk() -> Arc<MemDisk> {
         drop(create(&f.m, &dir, b"name", &new_file()).unwrap());
         drop(dir);
         f.m.unmount().unwrap();
-        f.disk.snapshot().into_iter().collect()
+        // a block that was never written reads as zeroes
+        let written = f.disk.snapshot().into_iter();
+        written.filter(|(_, data)| **data != [0; 4096]).collect()
     });
     let disk = Arc::new(MemDisk::new(BLOCKS));
     for (block, data) in image {
